@@ -1,0 +1,16 @@
+import { defineConfig, mergeConfig } from 'vitest/config';
+import base from './vitest.config.ts';
+
+/** Device plugins in other languages; built at the first run, so the first one takes some minutes. */
+export default mergeConfig(
+  { ...base, test: { ...base.test, include: [] } },
+  defineConfig({
+    test: {
+      include: ['test/interop/**/*.test.ts'],
+      globalSetup: ['test/interop/build-peers.ts'],
+      testTimeout: 90_000,
+      hookTimeout: 15 * 60_000,
+      fileParallelism: false,
+    },
+  }),
+);
