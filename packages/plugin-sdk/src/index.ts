@@ -1,0 +1,29 @@
+/** Write a Kubernetes device plugin in 20 lines, for devmgr or a kubelet. */
+export { annotations, cdiDevice, containerResponse, deviceNode, env, mount } from './container-response.ts';
+export type { ResponsePiece } from './container-response.ts';
+export type { DeviceScan, DeviceSource } from './device-source.ts';
+export type { DeviceInput, PluginDevice } from './plugin-device.ts';
+export { consoleLog, silentLog } from './plugin-log.ts';
+export type { PluginLog } from './plugin-log.ts';
+export type {
+  CallInfo,
+  Plugin,
+  PluginBehaviour,
+  PluginMethod,
+  PluginPlacement,
+  PluginState,
+  PluginTiming,
+  PreferenceRequest,
+  RegistrationWay,
+} from './plugin-spec.ts';
+export { servePlugin } from './serve-plugin.ts';
+export { terminationSignal } from './termination-signal.ts';
+
+// Plugins that need no programming.
+export { parseHostDeviceFile } from './host-device-file.ts';
+export { devicesVariable, hostDevicePlugin } from './host-device-plugin.ts';
+export type { HostDevice, HostDeviceGroup, HostDeviceOptions } from './host-device-plugin.ts';
+export { SimulatedPlugin, simulate, simulatedPlugin } from './simulated-plugin.ts';
+export { parseSimulation } from './simulation-file.ts';
+export type { Simulation } from './simulation-file.ts';
+export type { SimulatedCall, SimulatedDevice, SimulatedResource, SimulatedResourceInput } from './simulation-schema.ts';
