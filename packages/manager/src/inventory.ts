@@ -1,0 +1,110 @@
+import { basename } from 'node:path';
+import { naturalCompare, type DeviceState } from '@devmgr/core';
+import type { DeviceManager } from './device-manager.ts';
+import type { DeviceView, InventoryService, PluginView, ResourceView } from './ports.ts';
+import type { ResourcePlugins } from './resource-plugins.ts';
+
+/** Names a pod for people: `namespace/name`, or undefined when it is not known here. */
+export type PodNames = (podUid: string) => string | undefined;
+
+/** The device manager's state as the API shows it. Views are made when asked for and hold no state of their own. */
+export class Inventory implements InventoryService {
+  readonly #manager: DeviceManager;
+  readonly #podName: PodNames;
+
+  constructor(manager: DeviceManager, podName: PodNames) {
+    this.#manager = manager;
+    this.#podName = podName;
+  }
+
+  resources(): ResourceView[] {
+    const { ledger } = this.#manager;
+    return [...ledger.resourceNames()].sort(naturalCompare).flatMap((name) => {
+      const numbers = ledger.capacity(name);
+      if (numbers === undefined) return [];
+      const { capacity, allocatable, allocated, healthy, unhealthy } = numbers;
+      return [{ name, capacity, allocatable, allocated, healthy, unhealthy, plugin: this.#pluginOf(name) }];
+    });
+  }
+
+  devices(resource?: string): DeviceView[] {
+    const names = resource === undefined ? [...this.#manager.ledger.resourceNames()].sort(naturalCompare) : [resource];
+    const views: DeviceView[] = [];
+    for (const name of names) {
+      const connected = this.#manager.pluginsOf(name)?.stoppedAt === undefined;
+      for (const device of this.#manager.ledger.devices(name)) views.push(this.#deviceView(name, device, connected));
+    }
+    return views;
+  }
+
+  plugins(): PluginView[] {
+    const views: PluginView[] = [];
+    for (const plugins of this.#manager.plugins()) {
+      const live = plugins.sessions();
+      for (const { session, state, devices, since } of live) {
+        views.push({
+          name: `${session.resource}@${basename(session.socketPath)}`,
+          resource: session.resource,
+          endpoint: session.socketPath,
+          state,
+          origin: session.origin,
+          preStartRequired: session.options.preStartRequired,
+          preferredAllocation: session.options.preferredAllocationAvailable,
+          devices,
+          since: new Date(since).toISOString(),
+          message: null,
+        });
+      }
+      if (live.length === 0) views.push(this.#absentView(plugins));
+    }
+    return views.sort((a, b) => naturalCompare(a.name, b.name));
+  }
+
+  onChange(listener: () => void): () => void {
+    return this.#manager.onChange(listener);
+  }
+
+  #pluginOf(resource: string): ResourceView['plugin'] {
+    const plugins = this.#manager.pluginsOf(resource);
+    if (plugins === undefined) return null;
+    const primary = plugins.sessions().find(({ session }) => session === plugins.primary);
+    if (primary === undefined) {
+      return {
+        endpoint: plugins.endpoint ?? '',
+        state: 'Disconnected',
+        since: new Date(plugins.stoppedAt ?? 0).toISOString(),
+      };
+    }
+    return { endpoint: primary.session.socketPath, state: primary.state, since: new Date(primary.since).toISOString() };
+  }
+
+  #absentView(plugins: ResourcePlugins): PluginView {
+    const { resource } = plugins;
+    return {
+      name: `${resource}@${plugins.endpoint === null ? '' : basename(plugins.endpoint)}`,
+      resource,
+      endpoint: plugins.endpoint ?? '',
+      state: 'Disconnected',
+      origin: plugins.origin,
+      preStartRequired: plugins.preStartRequired,
+      preferredAllocation: false,
+      devices: this.#manager.ledger.capacity(resource)?.capacity ?? 0,
+      since: new Date(plugins.stoppedAt ?? 0).toISOString(),
+      message: plugins.stopReason ?? null,
+    };
+  }
+
+  #deviceView(resource: string, device: DeviceState, connected: boolean): DeviceView {
+    const holder = device.holders[0];
+    return {
+      resource,
+      id: device.id,
+      health: connected && device.listed ? device.health : 'Unknown',
+      numaNodes: device.numaNodes,
+      state: !device.listed ? 'Vanished' : holder !== undefined ? 'Allocated' : device.reserved ? 'Reserved' : 'Free',
+      pod: holder === undefined ? null : (this.#podName(holder.podUid) ?? holder.podUid),
+      container: holder?.container ?? null,
+      since: new Date(this.#manager.deviceSince(resource, device.id)).toISOString(),
+    };
+  }
+}
