@@ -1,0 +1,5 @@
+export { describeDevice } from './device.ts';
+export { describeNode } from './node.ts';
+export { describePlugin } from './plugin.ts';
+export { describePod } from './pod.ts';
+export { describeResource } from './resource.ts';
