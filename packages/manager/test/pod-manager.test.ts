@@ -284,6 +284,29 @@ describe('a pod that is refused', () => {
   });
 });
 
+test('an end is on disk before anybody sees it', async () => {
+  station.admission.devices.set(RESOURCE, ['gpu-0']);
+  const shown: Record<string, string> = {};
+  station.pods.watch(({ object: { metadata, status } }) => {
+    if (status?.phase !== 'Failed' && status?.phase !== 'Succeeded') return;
+    const onDisk = station.store.pods().find(({ metadata: { uid } }) => uid === metadata.uid);
+    shown[metadata.name] ??= `${status.phase}, ${onDisk?.status?.phase ?? 'unknown'} on disk`;
+  });
+  await station.create('greedy', { containers: [sh('true', limits(2))] });
+  await station.create('fails', { restartPolicy: 'Never', containers: [sh('exit 3')] });
+  await station.create('ends', { restartPolicy: 'Never', containers: [sh('true')] });
+  await Promise.all([
+    station.phase('greedy', 'Failed'),
+    station.phase('fails', 'Failed'),
+    station.phase('ends', 'Succeeded'),
+  ]);
+  expect(shown).toEqual({
+    greedy: 'Failed, Failed on disk',
+    fails: 'Failed, Failed on disk',
+    ends: 'Succeeded, Succeeded on disk',
+  });
+});
+
 describe('a pod that waits for its plugin', () => {
   beforeEach(() => {
     station.admission.devices.set(RESOURCE, ['gpu-0']);

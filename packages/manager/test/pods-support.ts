@@ -272,8 +272,13 @@ export class TestStateStore implements StateWriter {
   append(record: StateRecord): Promise<void> {
     if (this.full) return Promise.reject(new DevmgrError('STATE_WRITE_FAILED', 'no space left on device'));
     // Like a disk: what is changed later does not change what was written.
-    this.records.push(structuredClone(record));
-    return new Promise((resolve) => setImmediate(resolve));
+    const copy = structuredClone(record);
+    return new Promise((resolve) =>
+      setImmediate(() => {
+        this.records.push(copy);
+        resolve();
+      }),
+    );
   }
 
   touch(): void {

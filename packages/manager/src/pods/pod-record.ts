@@ -33,6 +33,20 @@ export class PodRecord {
     this.#pod = this.#services.pods.put({ ...current, status });
   }
 
+  /**
+   * Ends the pod's story: the status is on disk before anybody sees it, so that no later manager tells another. When the
+   * disk refuses it is shown all the same, with an event that says so; nobody may wait for a full disk.
+   */
+  async settle(status: NonNullable<Pod['status']>): Promise<void> {
+    const { pods } = this.#services;
+    this.#writing = this.#writing.then(async () => {
+      const pod = pods.get(this.#uid);
+      if (pod !== undefined) await tryAppend(this.#services, pod, { type: 'pod', pod: { ...pod, status } });
+      this.setStatus(status);
+    });
+    await this.#writing;
+  }
+
   /** Writes the pod soon: changes that pile up while the disk is busy become one record. A failure becomes an event. */
   write(): void {
     if (this.#queued) return;

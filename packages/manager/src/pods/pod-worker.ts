@@ -155,8 +155,8 @@ export class PodWorker {
       aborted(signal),
     ]);
     if (final === undefined) return;
-    this.#publish('durable', final);
-    await this.#record.written();
+    const status = this.#statusNow(final);
+    if (status !== undefined) await this.#record.settle(status);
   }
 
   /**
@@ -216,7 +216,8 @@ export class PodWorker {
     const text = `Pod was rejected: ${message}`;
     const now = timestamp(this.#services.clock.now());
     const { initContainerStatuses, containerStatuses } = this.#pod.status ?? {};
-    this.#setStatus({
+    const status: PodStatus = {
+      ...this.#pod.status,
       phase: 'Failed',
       reason,
       message: text,
@@ -228,11 +229,10 @@ export class PodWorker {
         ? {}
         : { containerStatuses: containerStatuses.map((status) => unseenEnd(status, now)) }),
       conditions: this.#condition({ type: 'DevicesReady', status: 'False', reason, message }),
-    });
+    };
+    await this.#record.settle(status);
     // The event carries the admission's own reason, which is not from the list of ours. (kubelet: admission rejection)
     this.#services.events.record(podReference(this.#pod), 'Warning', reason as EventReason, message);
-    this.#record.write();
-    await this.#record.written();
   }
 
   async #release(): Promise<void> {
@@ -263,8 +263,17 @@ export class PodWorker {
   }
 
   /** Makes the status from what the containers do now; tells watchers when it differs from before. */
-  #publish(weight: 'durable' | 'passing', final?: 'Succeeded' | 'Failed'): void {
-    if (this.#containers === undefined || isTerminal(this.#pod)) return;
+  #publish(weight: 'durable' | 'passing'): void {
+    const status = this.#statusNow();
+    if (status === undefined) return;
+    const phaseChanged = status.phase !== this.#pod.status?.phase;
+    this.#record.setStatus(status);
+    if (weight === 'durable' || phaseChanged) this.#record.write();
+  }
+
+  /** The status made from what the containers do now; undefined when it is the one that everybody knows. */
+  #statusNow(final?: 'Succeeded' | 'Failed'): PodStatus | undefined {
+    if (this.#containers === undefined || isTerminal(this.#pod)) return undefined;
     const view = this.#containers.view();
     const { admission } = this.#services;
     const withHealth = (status: ContainerStatus): ContainerStatus => withDeviceHealth(status, this.#uid, admission);
@@ -274,10 +283,7 @@ export class PodWorker {
       ...(final === undefined ? {} : { final }),
     };
     const status = podStatus(this.#pod.status, whole, timestamp(this.#services.clock.now()));
-    if (isDeepStrictEqual(status, this.#pod.status)) return;
-    const phaseChanged = status.phase !== this.#pod.status?.phase;
-    this.#record.setStatus(status);
-    if (weight === 'durable' || phaseChanged) this.#record.write();
+    return isDeepStrictEqual(status, this.#pod.status) ? undefined : status;
   }
 }
 
