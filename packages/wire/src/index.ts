@@ -1,6 +1,7 @@
 /** gRPC over unix sockets as the kubelet and device plugins speak it. */
 
 export * as deviceplugin from './gen/deviceplugin/v1beta1/deviceplugin.ts';
+export * as lifecycle from './gen/lifecycle/v1/lifecycle.ts';
 export * as pluginregistration from './gen/pluginregistration/v1/registration.ts';
 export * as podresources from './gen/podresources/v1/podresources.ts';
 export * as podresourcesV1alpha1 from './gen/podresources/v1alpha1/podresources.ts';

@@ -36,6 +36,11 @@ export interface DevicePluginOptions {
   preStartRequired: boolean;
   /** Whether GetPreferredAllocation may be called. */
   getPreferredAllocationAvailable: boolean;
+  /**
+   * Not part of the Kubernetes API: whether Released of devmgr.lifecycle.v1.DeviceLifecycle is to be called. Managers
+   * that do not know the field skip it.
+   */
+  releaseRequired?: boolean | undefined;
 }
 
 export interface RegisterRequest {
@@ -190,7 +195,7 @@ export const Empty: MessageFns<Empty> = {
 };
 
 function createBaseDevicePluginOptions(): DevicePluginOptions {
-  return { preStartRequired: false, getPreferredAllocationAvailable: false };
+  return { preStartRequired: false, getPreferredAllocationAvailable: false, releaseRequired: undefined };
 }
 
 export const DevicePluginOptions: MessageFns<DevicePluginOptions> = {
@@ -200,6 +205,9 @@ export const DevicePluginOptions: MessageFns<DevicePluginOptions> = {
     }
     if (message.getPreferredAllocationAvailable !== false) {
       writer.uint32(16).bool(message.getPreferredAllocationAvailable);
+    }
+    if (message.releaseRequired !== undefined) {
+      writer.uint32(400008).bool(message.releaseRequired);
     }
     return writer;
   },
@@ -231,6 +239,14 @@ export const DevicePluginOptions: MessageFns<DevicePluginOptions> = {
             }
 
             message.getPreferredAllocationAvailable = reader.bool();
+            continue;
+          }
+          case 50001: {
+            if (tag !== 400008) {
+              break;
+            }
+
+            message.releaseRequired = reader.bool();
             continue;
           }
         }
