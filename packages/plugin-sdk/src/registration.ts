@@ -51,8 +51,10 @@ export class RegistrationKeeper {
   /** Streams with this number or a later one were opened after the last Register call began. */
   #firstStreamId = Number.POSITIVE_INFINITY;
   #nextStreamId = 1;
-  /** The manager's stream: the first that opened after the last Register call began. */
+  /** The manager's stream: the first that opened after the last Register call began, then the one that took its place. */
   #stream: OpenStream | undefined;
+  /** Streams that opened since, and live: a manager that finds the plugin and is registered with at once opens two, and ends one. */
+  readonly #spares = new Set<OpenStream>();
   #notBeforeMs = 0;
 
   constructor(options: RegistrationOptions) {
@@ -101,12 +103,19 @@ export class RegistrationKeeper {
 
   streamOpened(stream: OpenStream): void {
     this.#nextStreamId = stream.id + 1;
-    if (stream.id >= this.#firstStreamId) this.#stream ??= stream;
+    if (stream.id < this.#firstStreamId) return;
+    if (this.#stream === undefined) this.#stream = stream;
+    else this.#spares.add(stream);
   }
 
   streamEnded(stream: OpenStream): void {
+    this.#spares.delete(stream);
     if (stream.id !== this.#stream?.id) return;
-    this.#stream = undefined;
+    this.#stream = [...this.#spares].at(-1);
+    if (this.#stream !== undefined) {
+      this.#spares.delete(this.#stream);
+      return;
+    }
     this.#acceptedBy = undefined;
     this.#firstStreamId = Number.POSITIVE_INFINITY;
     if (this.#closed) return;
@@ -138,6 +147,7 @@ export class RegistrationKeeper {
   async #bind(): Promise<void> {
     // Streams of the old socket end now, by our doing: that is no reason to wait before the next registration.
     this.#stream = undefined;
+    this.#spares.clear();
     this.#firstStreamId = Number.POSITIVE_INFINITY;
     this.#acceptedBy = undefined;
     this.#notBeforeMs = 0;
@@ -180,6 +190,7 @@ export class RegistrationKeeper {
     // A problem that lasts stays on display while it is tried again.
     this.#state = 'registering';
     this.#stream = undefined;
+    this.#spares.clear();
     this.#firstStreamId = this.#nextStreamId;
     const attempt = new AbortController();
     const call = callRegister({

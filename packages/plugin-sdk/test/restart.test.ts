@@ -2,7 +2,8 @@ import { mkdir, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { servePlugin } from '@devmgr/plugin-sdk';
-import { startFakeManager, startScriptedPlugin, until } from '@devmgr/plugin-sdk/testing';
+import { openSession, startFakeManager, startScriptedPlugin, until } from '@devmgr/plugin-sdk/testing';
+import type { FakeSession } from '@devmgr/plugin-sdk/testing';
 import { QUICK, closing, memoryLog, temporaryDir } from './helpers.ts';
 
 const resource = 'example.com/gpu';
@@ -53,6 +54,31 @@ test('the manager ends the stream and lives on', async () => {
   await until('a second registration', () => manager.registrations.length === 2);
   await manager.session(resource);
   expect(plugin.state).toBe('registered');
+});
+
+test('a manager that found the plugin by itself opens a second stream and ends the first', async () => {
+  const pluginDir = await temporaryDir();
+  const found: FakeSession[] = [];
+  const manager = closing(
+    await startFakeManager({
+      pluginDir,
+      onRegister: async ({ resourceName, endpoint }) => {
+        const session = await openSession(resourceName, join(pluginDir, endpoint));
+        found.push(session);
+        await until('its list', () => session.lists.length > 0);
+      },
+    }),
+  );
+  const plugin = closing(servePlugin({ resource, devices: ['a'], pluginDir, timing: QUICK }));
+  await manager.session(resource);
+  await until('two streams', () => plugin.streams === 2);
+  for (const session of found) session.close();
+  await until('one stream', () => plugin.streams === 1);
+  expect(plugin.state).toBe('registered');
+  // The stream that is left is the manager's now: its end makes the plugin register again, and that of the first did not.
+  for (const session of manager.sessions) session.close();
+  await until('a second registration', () => manager.registrations.length === 2);
+  for (const session of found) session.close();
 });
 
 test('its own socket is deleted', async () => {
