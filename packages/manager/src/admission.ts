@@ -2,6 +2,7 @@ import {
   containerRequests,
   deviceIdsOf,
   mergeContainerOptions,
+  type Placement,
   type AllocationPlan,
   type ContainerRequest,
   type Pod,
@@ -202,9 +203,9 @@ export class Admission implements DeviceAdmission {
     const startedAt = clock.monotonicMs();
     let failed = true;
     try {
-      if (topology?.alignPod(pod) === false) throw new TopologyRefusal();
+      this.#accept(pod, topology?.alignPod(pod));
       for (const request of requests) {
-        if (topology?.alignContainer(pod, request.container) === false) throw new TopologyRefusal();
+        this.#accept(pod, topology?.alignContainer(pod, request.container));
         await this.#allocateContainer(pod.metadata.uid ?? '', request, wanted, signal);
         topology?.containerAllocated();
       }
@@ -213,6 +214,13 @@ export class Admission implements DeviceAdmission {
     } finally {
       onAllocation?.(failed, clock.monotonicMs() - startedAt);
     }
+  }
+
+  /** Remembers what the topology policy said; throws when that was no. */
+  #accept(pod: Pod, placement: Placement | undefined): void {
+    if (placement === undefined) return;
+    this.#options.decisions?.placed(pod, placement);
+    if (!placement.decision.admit) throw new TopologyRefusal();
   }
 
   /** One container, all its resources; leaves what it got in the ledger, or throws with nothing of this container's open plans left. */
