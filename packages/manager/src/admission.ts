@@ -287,18 +287,16 @@ export class Admission implements DeviceAdmission {
 
   async #preStart(podUid: string, container: string, resource: string, signal: AbortSignal): Promise<void> {
     const session = this.#manager.session(resource);
-    if (session === undefined) {
-      if (this.#manager.preStartRequired(resource))
-        throw new Refusal(`endpoint not found in cache for a registered resource: ${resource}`);
-      return;
-    }
-    if (!session.options.preStartRequired) return;
+    if (!(session?.options.preStartRequired ?? this.#manager.preStartRequired(resource))) return;
     const allocation = this.#manager.ledger.allocation(podUid, container, resource);
     if (allocation === undefined) {
+      // Of a plugin that has not been back since the start the kubelet knows no options, and allocates first.
+      if (session === undefined && !this.#manager.pluginSeen(resource)) return;
       throw new Refusal(
         `no devices found allocated in local cache for pod ${podUid}, container ${container}, resource ${resource}`,
       );
     }
+    if (session === undefined) throw new Refusal(`endpoint not found in cache for a registered resource: ${resource}`);
     const ids = [...deviceIdsOf(allocation)];
     await this.#call(
       session,
