@@ -443,4 +443,18 @@ describe('after a restart', () => {
       `endpoint not found in cache for a registered resource: ${R}`,
     );
   });
+
+  it('says of a container without a record that it has none, or asks the rules when the plugin was never there', async () => {
+    await start({
+      recovered: { allocations: [], resources: [{ resource: R, endpoint: null, preStartRequired: true }] },
+    });
+    const prepare = (): Promise<unknown> => bench.admission.prepareStart(pod('p', [{ [R]: 1 }]), 'c0', ALIVE);
+    await expect(prepare()).rejects.toThrow(`no healthy devices present; cannot allocate unhealthy devices ${R}`);
+    const plugin = await bench.plugin(R, ['d1'], { script: withOptions(true, false) });
+    await plugin.kill();
+    await bench.waitForNode(R, '0/1');
+    await expect(prepare()).rejects.toThrow(
+      `no devices found allocated in local cache for pod p, container c0, resource ${R}`,
+    );
+  });
 });

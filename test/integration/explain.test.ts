@@ -1,4 +1,4 @@
-import { type Explanation, NumaMachine } from '@devmgr/core';
+import { type ExplainedHint, type Explanation, nodeSetText, NumaMachine } from '@devmgr/core';
 import { afterEach, describe, expect, it } from 'vitest';
 import { MAX_DECISIONS } from '../../packages/manager/src/decision-book.ts';
 import { ManagerBench, pod, type BenchOptions } from './manager-bench.ts';
@@ -19,6 +19,18 @@ function requests({ requests: explained }: Explanation): string[] {
     ({ container, resource, asked, outcome, refusedBy, deviceIds }) =>
       `${container} ${resource} ${String(asked)}: ${outcome}${refusedBy === null ? '' : ` by ${refusedBy}`} [${deviceIds.join()}]`,
   );
+}
+
+/** `container verdict: resource asked from sets, …, merged set`, p for preferred. */
+function places({ topology }: Explanation): string[] {
+  const set = ({ numaNodes, preferred }: ExplainedHint): string => `${nodeSetText(numaNodes)}${preferred ? 'p' : 'n'}`;
+  return (topology?.decisions ?? []).map(({ container, admitted, resources, merged }) => {
+    const wishes = resources.map(({ resource, asked, hints }) => {
+      const from = hints === null ? 'anywhere' : hints.map(set).join(' ') || 'nowhere';
+      return `${resource} ${String(asked)} from ${from}`;
+    });
+    return `${String(container)} ${admitted ? 'admitted' : 'refused'}: ${wishes.join(', ')}, merged ${set(merged)}`;
+  });
 }
 
 const explain = (name: string): Explanation => bench.explainer.explainPod('default', name);
@@ -128,6 +140,13 @@ describe('the decision about a pod', () => {
       'healthy devices present passed',
       'enough devices refused',
     ]);
+    expect(explanation.summary).toBe(
+      `Policy single-numa-node refuses container c1: no set of NUMA nodes can give 3 of ${R}.`,
+    );
+    expect(places(explanation)).toEqual([
+      `c0 admitted: ${R} 2 from {0}p {1}p {0,1}n, merged {0}p`,
+      `c1 refused: ${R} 3 from nowhere, merged anyn`,
+    ]);
     expect(explanation).toMatchObject({
       reason: 'TopologyAffinityError',
       topology: { policy: 'single-numa-node', scope: 'container' },
@@ -142,10 +161,39 @@ describe('the decision about a pod', () => {
     });
     const wish = bench.explainer.explainLimits({ [R]: 3 });
     expect(wish).toMatchObject({ verdict: 'WouldBeRefused', reason: 'TopologyAffinityError' });
+    expect(places(wish)).toEqual([`null refused: ${R} 3 from {0,1}p, merged anyn`]);
+    expect(wish.summary).toBe(
+      `Policy single-numa-node refuses: 3 of ${R} can be had only from NUMA nodes {0,1} together; the policy wants a single node.`,
+    );
+    // Too few whatever the nodes: the pod would get the same reason, and the number is what there is to mend.
+    expect(bench.explainer.explainLimits({ [R]: 5 })).toMatchObject({
+      reason: 'TopologyAffinityError',
+      requests: [{ refusedBy: 'enough devices' }],
+    });
     expect(bench.explainer.explainLimits({ [R]: 2 })).toMatchObject({
       verdict: 'WouldFit',
       requests: [{ affinity: [0], deviceIds: ['a0', 'a1'] }],
     });
+  });
+
+  it('says which resources cannot agree on NUMA nodes, of the pod as a whole too', async () => {
+    const machine = new NumaMachine([{ id: 0 }, { id: 1 }]);
+    const options = { preferClosestNumaNodes: false };
+    await start({ alignment: { policy: 'restricted', scope: 'pod', options, machine } });
+    await bench.plugin(R, [
+      { id: 'r0', numaNodes: [0] },
+      { id: 'r1', numaNodes: [0] },
+    ]);
+    await bench.plugin(Q, [
+      { id: 'q0', numaNodes: [1] },
+      { id: 'q1', numaNodes: [1] },
+    ]);
+    expect(await bench.outcome(pod('p', [{ [R]: 1 }, { [R]: 1, [Q]: 1 }]))).toContain('Topology locality');
+    const explanation = explain('p');
+    expect(places(explanation)).toEqual([`null refused: ${R} 2 from {0}p, ${Q} 1 from {1}p, merged {0,1}n`]);
+    expect(explanation.summary).toBe(
+      `Policy restricted refuses the pod as a whole: no place is accepted for all of them: 2 of ${R} from {0}; 1 of ${Q} from {1}.`,
+    );
   });
 
   it('is remembered of the latest refused pods, however many are admitted', async () => {

@@ -165,6 +165,39 @@ describe('sessions of a resource', () => {
     expect(bench.held('after', 'c0', R)).toEqual(['D2']);
   });
 
+  it('scenarios 38, 39, 41: as long as one of several plugins is left the devices stay, and calls go to it', async () => {
+    await start();
+    const plugins = new Map<string, ScriptedPlugin>();
+    const owner = (): string => bench.manager.session(R)?.socketPath ?? 'nobody';
+    for (const endpoint of ['a.sock', 'b.sock', 'c.sock']) {
+      const plugin = await bench.plugin(R, ['D1', 'D2', 'D3'], { endpoint });
+      plugins.set(plugin.socketPath, plugin);
+      await until(`${endpoint} to own the list`, () => owner() === plugin.socketPath);
+    }
+    const seen = new Set<string>();
+    bench.inventory.onChange(() => seen.add(bench.node(R)));
+    for (const [left, podName] of [
+      [2, 'p'],
+      [1, 'q'],
+    ] as const) {
+      const primary = owner();
+      await plugins.get(primary)!.kill();
+      await until('its end to be seen', () => bench.inventory.plugins().length === left);
+      plugins.delete(primary);
+      expect(await bench.outcome(pod(podName, [{ [R]: 1 }]))).toBe('admitted');
+      const asked = [...plugins].filter(([, plugin]) => plugin.callsOf('Allocate').length > 0);
+      expect(asked.map(([path]) => path)).toEqual([owner()]);
+    }
+    expect([...seen]).toEqual(['3/3']);
+
+    await plugins.get(owner())!.kill();
+    await bench.waitForNode(R, '0/3');
+    expect(owner()).toBe('nobody');
+    expect(await bench.outcome(pod('r', [{ [R]: 1 }]))).toBe(
+      `no healthy devices present; cannot allocate unhealthy devices ${R}`,
+    );
+  });
+
   it('keeps devices for a while when the owner ends before its successor has listed', async () => {
     await start();
     const v1 = await bench.plugin(R, ['D1'], { endpoint: 'v1.sock' });

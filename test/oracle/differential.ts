@@ -15,6 +15,7 @@ import { ManagerDriver } from './driver/manager-driver.ts';
  *   npm run test:differential -- --seeds 5000 [--from 1] [--jobs 2] [--keep-going]
  *   npm run test:differential -- --seed 4711          one scenario, both sides shown
  *   npm run test:differential -- --seeds 300 --golden test/oracle/golden/kubelet.jsonl
+ *   npm run test:differential -- --seeds 300 --report FILE    the sums as JSON too: {passed, failed, skipped} seeds
  */
 const { values } = parseArgs({
   options: {
@@ -24,6 +25,7 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: String(Math.min(4, availableParallelism() + 1)) },
     policies: { type: 'string', default: 'none,none,best-effort,restricted,single-numa-node' },
     golden: { type: 'string' },
+    report: { type: 'string' },
     spawn: { type: 'boolean', default: false },
     'keep-going': { type: 'boolean', default: false },
   },
@@ -32,6 +34,7 @@ const KUBELET = fileURLToPath(new URL('../../../kubelet-oracle', import.meta.url
 const DEVMGR = fileURLToPath(new URL('../../../../devmgr-driver', import.meta.url));
 if (!existsSync(KUBELET)) {
   console.log('differential: SKIPPED, the kubelet peer is not built (no Go?); run `npm run build:oracle`');
+  writeReport({ passed: 0, failed: 0, skipped: Number(values.seeds ?? 1) });
   process.exit(0);
 }
 
@@ -55,7 +58,12 @@ if (values.golden !== undefined) {
   const lines = [...golden].sort(([a], [b]) => a - b).map(([, line]) => `${line}\n`);
   writeFileSync(values.golden, lines.join(''));
 }
+writeReport({ passed: done - differences.length, failed: differences.length, skipped: 0 });
 process.exit(differences.length === 0 ? 0 : 1);
+
+function writeReport(sums: { passed: number; failed: number; skipped: number }): void {
+  if (values.report !== undefined) writeFileSync(values.report, `${JSON.stringify(sums)}\n`);
+}
 
 async function work(): Promise<void> {
   let kubelet = new PeerProcess(KUBELET);

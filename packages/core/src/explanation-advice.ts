@@ -63,11 +63,21 @@ function summaryOf(facts: Facts): string {
   }
 }
 
-function refusalOf({ container, asked, resource, rules, refusedBy }: ExplainedRequest, { pod }: Facts): string {
+function refusalOf(request: ExplainedRequest, { pod, topology }: Facts): string {
+  const { container, asked, resource, rules, refusedBy } = request;
+  const placement = topology?.decisions.find(({ admitted }) => !admitted);
+  if (refusedBy === 'topology policy' && placement !== undefined) {
+    const whose = pod === null ? '' : placement.container === null ? ' the pod as a whole' : ` container ${container}`;
+    return `Policy ${placement.policy} refuses${whose}: ${uncapitalized(placement.sentence)}`;
+  }
   const subject = pod === null ? '' : `Container ${container} asks for `;
   const sentence = rules.find(({ outcome }) => outcome === 'refused')?.sentence;
   const why = sentence === undefined ? `The rule "${refusedBy ?? 'unknown'}" said no.` : sentence;
-  return `${subject}${counted(asked, 'device')} of ${resource}: ${why.charAt(0).toLowerCase()}${why.slice(1)}`;
+  return `${subject}${counted(asked, 'device')} of ${resource}: ${uncapitalized(why)}`;
+}
+
+function uncapitalized(sentence: string): string {
+  return sentence.charAt(0).toLowerCase() + sentence.slice(1);
 }
 
 function adviceOn(facts: ExplanationFacts): readonly string[] {

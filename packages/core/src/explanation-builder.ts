@@ -10,6 +10,7 @@ import {
 } from './explanation.ts';
 import type { Ledger } from './ledger.ts';
 import { naturalCompare } from './natural-order.ts';
+import type { ExplainedPlacement } from './topology/explained-placement.ts';
 
 /** Names a pod for people: `namespace/name`; undefined when it is not known. */
 export type PodNaming = (podUid: string) => string | undefined;
@@ -90,11 +91,14 @@ export function needsOf(
 }
 
 /** A wish that no choice of NUMA nodes suits; what the other rules say is kept. */
-export function refusedByTopology(request: ExplainedRequest): ExplainedRequest {
+export function refusedByTopology(
+  request: ExplainedRequest,
+  policy: ExplainedPlacement['policy'],
+): ExplainedRequest {
   const refusal = {
     rule: 'topology policy',
     outcome: 'refused',
-    sentence: 'The topology policy accepts no set of NUMA nodes the devices could come from.',
+    sentence: `Policy ${policy} accepts no set of NUMA nodes the devices could come from.`,
   } as const;
   return {
     ...request,

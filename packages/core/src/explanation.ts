@@ -1,6 +1,7 @@
 import type { NumaShare } from './capacity.ts';
 import type { PlanRule, TracedRule } from './decision-trace.ts';
 import type { ContainerKind } from './plan-request.ts';
+import type { ExplainedPlacement } from './topology/explained-placement.ts';
 
 /** What an explanation is about: an admission that was decided, a question about this moment, or a checkpoint file. */
 export type ExplanationSource = 'admission' | 'now' | 'checkpoint';
@@ -105,8 +106,15 @@ export interface Explanation {
   /** One sentence on why. */
   readonly summary: string;
   readonly requests: readonly ExplainedRequest[];
-  /** How NUMA nodes are respected; null when they are not, and of a file. */
-  readonly topology: { readonly policy: string; readonly scope: string } | null;
+  /**
+   * How NUMA nodes are respected, and what the policy said of each container or of the pod as a whole; null when they are
+   * not, and of a file. A decision that is not on record is told as it would be now.
+   */
+  readonly topology: {
+    readonly policy: string;
+    readonly scope: string;
+    readonly decisions: readonly ExplainedPlacement[];
+  } | null;
   /** Of a pod that was refused: whether it would get its devices now. */
   readonly fitsNow: boolean | null;
   /** Those that were asked for, or all of a file. */

@@ -35,6 +35,7 @@ export * from './resource-name.ts';
 export * from './restart-back-off.ts';
 export { decodeUtf8, encodeUtf8 } from './utf8.ts';
 export * from './topology/device-hints.ts';
+export * from './topology/explained-placement.ts';
 export * from './topology/hint-merge.ts';
 export * from './topology/ledger-hints.ts';
 export * from './topology/numa-machine.ts';

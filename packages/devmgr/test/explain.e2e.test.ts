@@ -250,3 +250,69 @@ test('what cannot be explained', async () => {
   const alone = await devmgr(['explain', 'worker'], { env: { DEVMGR_ROOT_DIR: temporaryDirectory() } });
   expect(alone).toMatchObject({ code: 5, stdout: '' });
 });
+
+test('a topology policy that refuses: the hints of each resource, what they come to together, and why not', async () => {
+  const root = temporaryDirectory();
+  const here = { DEVMGR_ROOT_DIR: root };
+  const config = join(root, 'devmgr.yaml');
+  writeFileSync(config, 'topologyPolicy: restricted\nnumaNodes: [{ id: 0 }, { id: 1 }]\nwaitForPlugin: 0s\n');
+  writeFileSync(join(root, 'gpu.yaml'), 'resource: example.com/gpu\ncount: 4\nnumaNodes: 2\n');
+  const manager = new CommandLine(['start', '--config', config], { env: here });
+  await manager.shows((text) => text.includes('Ctrl-C stops it.'));
+  const plugin = new CommandLine(['simulate', '-f', join(root, 'gpu.yaml')], { env: here });
+  await plugin.shows(() => true);
+  const client = createApiClient(join(root, 'devmgr/api.sock'));
+  await until(async () => (await client.resources()).some(({ healthy }) => healthy === 4));
+  for (const [name, count] of [
+    ['a', 1],
+    ['b', 2],
+    ['c', 2],
+  ] as const) {
+    const container = { name: 'main', command: ['sleep', '1000'], resources: { limits: { 'example.com/gpu': count } } };
+    const spec = { terminationGracePeriodSeconds: 1, containers: [container] };
+    const manifest = { apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec };
+    const ended = await devmgr(['apply', '-f', '-'], { env: here, stdin: JSON.stringify(manifest) });
+    expect(ended.code, ended.stderr).toBe(0);
+    await until(async () => ['Failed', 'Running'].includes((await client.getPod('default', name)).status?.phase ?? ''));
+  }
+  // One device is left on node 0, none on node 1: two could not even be had from both.
+  const refused = await devmgr(['explain', 'c'], { env: here });
+  expect(timeless(refused.stdout)).toContain(
+    [
+      'Verdict:     Refused AGE ago: TopologyAffinityError',
+      'Message:     Resources cannot be allocated with Topology locality',
+      'Why:         Policy restricted refuses container main: no set of NUMA nodes can give 2 of example.com/gpu.',
+    ].join('\n'),
+  );
+  expect(refused.stdout).toContain(
+    [
+      'Topology policy restricted, container main:',
+      '  Resource          Asked   Preferred NUMA nodes   Other NUMA nodes',
+      '  --------          -----   --------------------   ----------------',
+      '  example.com/gpu   2       <none>                 <none>',
+      '  Merged:    {0,1}, not preferred',
+      '  Refused:   No set of NUMA nodes can give 2 of example.com/gpu.',
+    ].join('\n'),
+  );
+  const described = await devmgr(['describe', 'pod', 'c'], { env: here });
+  expect(described.stdout).toMatch(/Explained by: +devmgr explain default\/c\n/);
+
+  await client.deletePod('default', 'b');
+  await until(async () => (await client.explainLimits({ 'example.com/gpu': 3 })).verdict === 'WouldFit');
+  const wish = await devmgr(['explain', '--limits', 'example.com/gpu=3', '-o', 'json'], { env: here });
+  expect(JSON.parse(wish.stdout)).toMatchObject({
+    verdict: 'WouldFit',
+    topology: {
+      policy: 'restricted',
+      scope: 'container',
+      decisions: [
+        {
+          container: null,
+          admitted: true,
+          resources: [{ resource: 'example.com/gpu', asked: 3, hints: [{ numaNodes: [0, 1], preferred: true }] }],
+          merged: { numaNodes: [0, 1], preferred: true },
+        },
+      ],
+    },
+  });
+}, 60_000);

@@ -2,6 +2,7 @@ import {
   containerRequests,
   deviceIdsOf,
   mergeContainerOptions,
+  type Placement,
   type AllocationPlan,
   type ContainerRequest,
   type Pod,
@@ -202,9 +203,9 @@ export class Admission implements DeviceAdmission {
     const startedAt = clock.monotonicMs();
     let failed = true;
     try {
-      if (topology?.alignPod(pod) === false) throw new TopologyRefusal();
+      this.#accept(pod, topology?.alignPod(pod));
       for (const request of requests) {
-        if (topology?.alignContainer(pod, request.container) === false) throw new TopologyRefusal();
+        this.#accept(pod, topology?.alignContainer(pod, request.container));
         await this.#allocateContainer(pod.metadata.uid ?? '', request, wanted, signal);
         topology?.containerAllocated();
       }
@@ -213,6 +214,13 @@ export class Admission implements DeviceAdmission {
     } finally {
       onAllocation?.(failed, clock.monotonicMs() - startedAt);
     }
+  }
+
+  /** Remembers what the topology policy said; throws when that was no. */
+  #accept(pod: Pod, placement: Placement | undefined): void {
+    if (placement === undefined) return;
+    this.#options.decisions?.placed(pod, placement);
+    if (!placement.decision.admit) throw new TopologyRefusal();
   }
 
   /** One container, all its resources; leaves what it got in the ledger, or throws with nothing of this container's open plans left. */
@@ -279,18 +287,16 @@ export class Admission implements DeviceAdmission {
 
   async #preStart(podUid: string, container: string, resource: string, signal: AbortSignal): Promise<void> {
     const session = this.#manager.session(resource);
-    if (session === undefined) {
-      if (this.#manager.preStartRequired(resource))
-        throw new Refusal(`endpoint not found in cache for a registered resource: ${resource}`);
-      return;
-    }
-    if (!session.options.preStartRequired) return;
+    if (!(session?.options.preStartRequired ?? this.#manager.preStartRequired(resource))) return;
     const allocation = this.#manager.ledger.allocation(podUid, container, resource);
     if (allocation === undefined) {
+      // Of a plugin that has not been back since the start the kubelet knows no options, and allocates first.
+      if (session === undefined && !this.#manager.pluginSeen(resource)) return;
       throw new Refusal(
         `no devices found allocated in local cache for pod ${podUid}, container ${container}, resource ${resource}`,
       );
     }
+    if (session === undefined) throw new Refusal(`endpoint not found in cache for a registered resource: ${resource}`);
     const ids = [...deviceIdsOf(allocation)];
     await this.#call(
       session,

@@ -1,12 +1,14 @@
 import {
   containerRequests,
+  explainPlacement,
   explainHolders,
   explainTrace,
   explainUndecided,
   explainWish,
   refusedByTopology,
-  TOPOLOGY_REASON,
   type AllocationPlan,
+  type Placement,
+  type ExplainedPlacement,
   type ExplainedRequest,
   type Pod,
   type PodNaming,
@@ -27,6 +29,8 @@ export interface Decision {
   readonly decidedAt: number;
   /** Every container and resource, in the order they were served. */
   readonly requests: readonly ExplainedRequest[];
+  /** What the topology policy said, in the order in which it was asked; the last one may have refused. */
+  readonly placements: readonly ExplainedPlacement[];
 }
 
 /**
@@ -51,7 +55,12 @@ export class DecisionBook {
 
   /** An admission begins; what is planned for the pod is remembered until it has ended. */
   began(pod: Pod): void {
-    this.#undecided.set(uidOf(pod), { planned: [], next: [] });
+    this.#undecided.set(uidOf(pod), { placements: [], planned: [], next: [] });
+  }
+
+  /** The topology policy was asked about a container or the pod as a whole. */
+  placed(pod: Pod, placement: Placement): void {
+    this.#undecided.get(uidOf(pod))?.placements.push(explainPlacement(placement));
   }
 
   /** One container and resource was decided: the plan as it ends, before it is released. */
@@ -103,6 +112,7 @@ export class DecisionBook {
       result,
       decidedAt: this.#manager.clock.now(),
       requests: this.#complete(pod, undecided, result),
+      placements: undecided.placements,
     });
     if (decisions.size > MAX_DECISIONS) decisions.delete(decisions.keys().next().value ?? '');
   }
@@ -122,14 +132,14 @@ export class DecisionBook {
 
   /** What was planned, plus what the admission never came to. */
   #complete(pod: Pod, undecided: Undecided, result: AdmissionResult): readonly ExplainedRequest[] {
-    const unaligned = !result.ok && result.reason === TOPOLOGY_REASON;
+    const refusal = undecided.placements.find(({ admitted }) => !admitted);
     return wishesOf(pod).flatMap((wish) => {
       const known = plannedFor(undecided, wish);
       if (known !== undefined) return [known];
       if (result.ok) return [explainUndecided(wish, 'Ignored')];
       const next = undecided.next.find((request) => same(request, wish));
       if (next === undefined) return [explainUndecided(wish, 'NotReached')];
-      if (unaligned) return [refusedByTopology(next)];
+      if (refusal !== undefined) return [refusedByTopology(next, refusal.policy)];
       const unregistered = undecided.planned.length === 0 && !this.#manager.isKnown(wish.resource);
       return [unregistered ? { ...next, outcome: 'Refused' } : explainUndecided(wish, 'NotReached')];
     });
@@ -138,6 +148,7 @@ export class DecisionBook {
 
 /** An admission under way. */
 interface Undecided {
+  readonly placements: ExplainedPlacement[];
   /** In the order in which the plans ended. */
   readonly planned: ExplainedRequest[];
   /** Of the container that would have been next when it failed. */

@@ -147,6 +147,11 @@ export class DeviceManager implements PluginHost {
     return this.#plugins.get(resource)?.preStartRequired === true;
   }
 
+  /** Whether a plugin has spoken for the resource since this manager started. */
+  pluginSeen(resource: string): boolean {
+    return (this.#plugins.get(resource)?.origin ?? null) !== null;
+  }
+
   /** Writes down what a pod was given; see {@link StateWriter.append}. */
   async recordAllocated(podUid: string, allocations: readonly Allocation[]): Promise<void> {
     this.touchDevices(allocations);

@@ -4,6 +4,7 @@ import {
   decideTopology,
   deviceIdsOf,
   DevmgrError,
+  explainPlacement,
   explainResource,
   explainUndecided,
   explainWish,
@@ -14,6 +15,8 @@ import {
   nodesOf,
   refusedByTopology,
   TOPOLOGY_REASON,
+  type Placement,
+  type ExplainedPlacement,
   type ExplainedRequest,
   type ExplainedResource,
   type Explanation,
@@ -37,6 +40,12 @@ export interface ExplainerParts {
   readonly unknownResources?: 'reject' | 'ignore';
   /** Absent when NUMA nodes are not respected. */
   readonly topology?: TopologyRules & { readonly scope: TopologyScope };
+}
+
+/** What would come of a wish, and what the topology policy would say. */
+interface AnsweredWish {
+  readonly requests: readonly ExplainedRequest[];
+  readonly placements: readonly ExplainedPlacement[];
 }
 
 /** Condition of a pod that says whether its admission waits for plugins. */
@@ -72,12 +81,13 @@ export class Explainer implements ExplainService {
 
   explainLimits(limits: Readonly<Record<string, number>>): Explanation {
     const wish = new Map(Object.entries(limits));
-    const requests = this.#wish(wish, [wish]);
+    const { requests, placements } = this.#wish(wish, [[null, wish]]);
     const outcomes = new Set(requests.map(({ outcome }) => outcome));
     const refused = outcomes.has('Refused');
-    const unaligned = refused && requests.some(({ refusedBy }) => refusedBy === 'topology policy');
+    const unaligned = refused && placements.some(({ admitted }) => !admitted);
     return this.#conclude({
       source: 'now',
+      placements,
       pod: null,
       verdict: refused ? 'WouldBeRefused' : outcomes.has('Waiting') ? 'WouldWait' : 'WouldFit',
       reason: unaligned ? TOPOLOGY_REASON : null,
@@ -88,8 +98,9 @@ export class Explainer implements ExplainService {
     });
   }
 
-  #explainDecision({ namespace, name, uid, result, decidedAt, requests }: Decision): Explanation {
+  #explainDecision({ namespace, name, uid, result, decidedAt, requests, placements }: Decision): Explanation {
     return this.#conclude({
+      placements,
       source: 'admission',
       pod: { namespace, name, uid },
       verdict: result.ok ? 'Admitted' : 'Refused',
@@ -97,7 +108,7 @@ export class Explainer implements ExplainService {
       message: result.ok ? null : result.message,
       decidedAt: new Date(decidedAt).toISOString(),
       requests,
-      now: result.ok ? [] : this.#again(requests),
+      now: result.ok ? [] : this.#again(requests).requests,
     });
   }
 
@@ -110,6 +121,7 @@ export class Explainer implements ExplainService {
     const requests = this.#wishesOf(pod, refused);
     const undecided = requests.some(({ outcome }) => outcome !== 'Given');
     const verdict = refused ? 'Refused' : status?.phase === 'Pending' && undecided ? 'Waiting' : 'Admitted';
+    const again = verdict === 'Admitted' ? undefined : this.#again(requests);
     return this.#conclude({
       source: 'admission',
       pod: { namespace: metadata.namespace ?? 'default', name: metadata.name, uid },
@@ -118,7 +130,8 @@ export class Explainer implements ExplainService {
       message: refused ? (status.message?.slice(REJECTED.length) ?? null) : (waiting?.message ?? null),
       decidedAt: null,
       requests,
-      now: verdict === 'Admitted' ? [] : this.#again(requests),
+      now: again?.requests ?? [],
+      placements: again?.placements ?? [],
     });
   }
 
@@ -139,15 +152,15 @@ export class Explainer implements ExplainService {
   }
 
   /** What would come of a decided pod now. */
-  #again(requests: readonly ExplainedRequest[]): readonly ExplainedRequest[] {
+  #again(requests: readonly ExplainedRequest[]): AnsweredWish {
     const needs = needsOf(requests);
-    if (this.#parts.topology?.scope !== 'container') return this.#wish(needs, [needs]);
+    if (this.#parts.topology?.scope !== 'container') return this.#wish(needs, [[null, needs]]);
     const containers = new Map<string, Map<string, number>>();
     for (const { container, resource, asked } of requests) {
       const wish = containers.get(container) ?? new Map<string, number>();
       containers.set(container, wish.set(resource, asked));
     }
-    return this.#wish(needs, [...containers.values()]);
+    return this.#wish(needs, [...containers]);
   }
 
   /**
@@ -156,39 +169,46 @@ export class Explainer implements ExplainService {
    */
   #wish(
     limits: ReadonlyMap<string, number>,
-    aligned: readonly ReadonlyMap<string, number>[],
-  ): readonly ExplainedRequest[] {
+    aligned: readonly (readonly [container: string | null, ReadonlyMap<string, number>])[],
+  ): AnsweredWish {
     const { manager, podName, topology, unknownResources } = this.#parts;
     const { ledger } = manager;
-    const decisions = aligned.map((resources) =>
-      topology === undefined
-        ? undefined
-        : decideTopology(topology, [
-            ledgerHints(ledger, topology.machine, { podUid: HYPOTHETICAL_POD, container: 'main', resources }),
-          ]),
-    );
-    const refused = decisions.some((decision) => decision?.admit === false);
-    const mask = decisions.length === 1 ? (decisions[0]?.hint.mask ?? null) : null;
+    const decided = aligned.flatMap(([container, asked]): Placement[] => {
+      if (topology === undefined) return [];
+      const request = { podUid: HYPOTHETICAL_POD, container: 'main', resources: asked };
+      const hints = ledgerHints(ledger, topology.machine, request);
+      return [{ policy: topology.policy, container, asked, hints, decision: decideTopology(topology, [hints]) }];
+    });
+    const refused = decided.some(({ decision }) => !decision.admit);
+    const mask = decided.length === 1 ? (decided[0]?.decision.hint.mask ?? null) : null;
     const affinity = mask === null || refused ? null : new Set(nodesOf(mask));
     const requests = explainWish(ledger, limits, { podName, affinity }).map((request): ExplainedRequest => {
       const ignored = unknownResources === 'ignore' && !manager.isKnown(request.resource);
       return ignored ? { ...request, outcome: 'Ignored', refusedBy: null, holders: [] } : request;
     });
     // Where there are too few devices, that is what there is to say.
-    const unaligned = refused && requests.every(({ outcome }) => outcome !== 'Refused');
-    return requests.map((request) => {
+    const enough = requests.every(({ outcome }) => outcome !== 'Refused');
+    const placements = decided.map(explainPlacement);
+    const refusal = enough ? placements.find(({ admitted }) => !admitted) : undefined;
+    const answers = requests.map((request): ExplainedRequest => {
       const waits = manager.isKnown(request.resource) && !manager.isReady(request.resource);
       if (waits) return { ...request, outcome: 'Waiting', refusedBy: null, deviceIds: [], holders: [] };
-      return unaligned && request.outcome === 'Fits' ? refusedByTopology(request) : request;
+      return refusal !== undefined && request.outcome === 'Fits' ? refusedByTopology(request, refusal.policy) : request;
     });
+    return { requests: answers, placements };
   }
 
-  #conclude(facts: Omit<ExplanationFacts, 'fitsNow' | 'topology' | 'resources' | 'knownResources'>): Explanation {
+  #conclude({
+    placements,
+    ...facts
+  }: Omit<ExplanationFacts, 'fitsNow' | 'topology' | 'resources' | 'knownResources'> &
+    Pick<AnsweredWish, 'placements'>): Explanation {
     const { manager, topology } = this.#parts;
     const names = [...new Set(facts.requests.map(({ resource }) => resource))];
     return concludeExplanation({
       ...facts,
-      topology: topology === undefined ? null : { policy: topology.policy, scope: topology.scope },
+      topology:
+        topology === undefined ? null : { policy: topology.policy, scope: topology.scope, decisions: placements },
       fitsNow:
         facts.verdict === 'Refused'
           ? facts.now.every(({ outcome }) => outcome === 'Fits' || outcome === 'Ignored')

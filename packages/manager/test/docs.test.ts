@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { ERROR_CODES, type ErrorCode } from '@devmgr/core';
 import { EXIT_CODES, exitCodeOf } from '../../devmgr/src/exit-codes.ts';
@@ -21,6 +21,21 @@ function tableOf(page: string, header: string): string[][] {
   if (start === -1) throw new Error(`docs/${page} has no table that begins with "${header}"`);
   const end = lines.findIndex((line, index) => index > start && !line.startsWith('|'));
   return lines.slice(start + 2, end).map(cells);
+}
+
+/** Rows of all tables of a page whose header begins with `header`. */
+function tablesOf(page: string, header: string): string[][] {
+  const text = readFileSync(new URL(`../../../docs/${page}`, import.meta.url), 'utf8');
+  const rows: string[][] = [];
+  let inside = false;
+  for (const line of text.split('\n')) {
+    const cells = line.split('|').slice(1, -1);
+    const first = cells[0]?.trim();
+    if (first === undefined) inside = false;
+    else if (first === header) inside = true;
+    else if (inside && !first.startsWith('---')) rows.push(cells.map((cell) => cell.trim()));
+  }
+  return rows;
 }
 
 function code(text: string): string {
@@ -65,6 +80,35 @@ describe('the documentation says what the code does', () => {
       return [code(name), type, names === '' ? '–' : names, help];
     });
     expect(tableOf('metrics.md', 'metric')).toEqual(expected);
+  });
+
+  it('docs/kubelet-compatibility.md has a verdict and a test for every rule, and the tests are there', () => {
+    const scenarios = new Set(tableOf('scenarios.md', 'scenario').map(([number]) => Number(number)));
+    const rules = tablesOf('kubelet-compatibility.md', 'rule');
+    expect(rules.length).toBeGreaterThan(90);
+    const covered = new Set<number>();
+    const problems = rules.flatMap(([rule = '', verdict = '', tests = '']) => {
+      const wrong: string[] = [];
+      if (!/^(same|better|rule there|depends)/.test(verdict)) wrong.push(`verdict "${verdict}"`);
+      if (tests === '') wrong.push('no test');
+      for (const part of tests.split(', ')) {
+        const path = /^`(.+\.test\.ts)`$/.exec(part)?.[1];
+        const [from = NaN, to = from] = part.split('–').map(Number);
+        if (path !== undefined) {
+          if (!existsSync(new URL(`../../../${path}`, import.meta.url))) wrong.push(`${path} is not there`);
+        } else if (part !== 'differential' && part !== '[differential](differential.md)') {
+          if (!(to - from >= 0 && to - from < 100)) wrong.push(`"${part}" names no test`);
+          for (let number = from; number <= to; number += 1) {
+            covered.add(number);
+            if (!scenarios.has(number)) wrong.push(`scenario ${String(number)} has no test`);
+          }
+        }
+      }
+      return wrong.map((text) => `${rule}: ${text}`);
+    });
+    expect(problems).toEqual([]);
+    // Every scenario belongs to a rule, but those of size, which are no rule of the kubelet.
+    expect([...scenarios].filter((number) => !covered.has(number) && number < 168)).toEqual([]);
   });
 
   it('docs/api.md lists every path and method', () => {

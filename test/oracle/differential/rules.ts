@@ -37,6 +37,28 @@ export const RULES: readonly Rule[] = [
         : undefined,
   },
   {
+    name: 'nothing-is-not-raised',
+    what: 'after a refused pod the kubelet raises a missing allocatable to 0, though nothing of the resource was given',
+    accept: ({ scenario, index, step, kubelet, devmgr }) => {
+      if (step.do !== 'sanitize') return undefined;
+      const theirs = kubelet['allocatable'] as Readonly<Record<string, number>> | undefined;
+      const ours = devmgr['allocatable'] as Readonly<Record<string, number>> | undefined;
+      if (theirs === undefined || ours === undefined) return undefined;
+      const wanted = new Set(
+        scenario.steps
+          .slice(0, index)
+          .flatMap((before) =>
+            before.do === 'admit' ? [...(before.pod.initContainers ?? []), ...(before.pod.containers ?? [])] : [],
+          )
+          .flatMap(({ limits = {} }) => Object.keys(limits)),
+      );
+      const rest = Object.entries(theirs).filter(
+        ([resource, count]) => !(count === 0 && !(resource in ours) && wanted.has(resource)),
+      );
+      return { ...kubelet, allocatable: Object.fromEntries(rest) };
+    },
+  },
+  {
     name: 'resources-in-written-order',
     what: 'the kubelet takes the resources of a container in random order, so which of several fails first is chance',
     accept: ({ step, scenario, kubelet, devmgr }) => {

@@ -46,8 +46,8 @@ interface RunningManager {
 /** The rest of a ContainerStatus, which is not the device manager's. */
 const UNKNOWN_STATUS = { state: {}, lastState: {}, ready: false, restartCount: 0, image: '', imageID: '' };
 
-/** After these the checkpoint is on disk. */
-const WRITES = new Set(['admit', 'gc', 'options', 'capacity']);
+/** After these the checkpoint is on disk. A question about capacity writes only when it removes something. */
+const WRITES = new Set(['admit', 'gc', 'options']);
 
 const TOPOLOGY_REFUSAL = 'Resources cannot be allocated with Topology locality';
 
@@ -310,7 +310,7 @@ export class ManagerDriver implements DeviceManagerPeer {
     return held;
   }
 
-  #capacity(): CapacityAnswer {
+  async #capacity(): Promise<CapacityAnswer> {
     const capacity: Record<string, number> = {};
     const allocatable: Record<string, number> = {};
     for (const view of this.#running.inventory.resources()) {
@@ -318,6 +318,7 @@ export class ManagerDriver implements DeviceManagerPeer {
       allocatable[view.name] = view.allocatable;
     }
     const removed = [...this.#shown].filter((resource) => !(resource in capacity)).sort();
+    if (removed.length > 0) await this.#running.store.snapshot();
     this.#shown.clear();
     for (const resource of Object.keys(capacity)) this.#shown.add(resource);
     return { capacity, allocatable, removed };

@@ -51,8 +51,9 @@ export class TopologyDriver {
   admits(pod: Pod): boolean {
     const { manager } = this;
     if (manager === undefined) return true;
-    return (
-      manager.alignPod(pod) && containerRequests(pod).every(({ container }) => manager.alignContainer(pod, container))
+    if (manager.alignPod(pod)?.decision.admit === false) return false;
+    return containerRequests(pod).every(
+      ({ container }) => manager.alignContainer(pod, container)?.decision.admit !== false,
     );
   }
 

@@ -1,5 +1,7 @@
 import {
+  nodeSetText,
   someIds,
+  type ExplainedPlacement,
   type ExplainedHolder,
   type ExplainedRequest,
   type ExplainedResource,
@@ -54,6 +56,9 @@ export function explanationText(explanation: Explanation, options: ExplanationTe
     if (!options.wide && request.outcome !== 'Refused' && request.outcome !== 'Failed') continue;
     describeRules(description, request, pod !== null);
   }
+  for (const placement of explanation.topology?.decisions ?? []) {
+    if (options.wide || !placement.admitted) describePlacement(description, placement, pod !== null);
+  }
   for (const { resource, holders } of requests) {
     if (holders.length > 0 && source === 'admission') {
       description.section(`Held when it was refused, ${resource}`).table(holderRows(holders, options));
@@ -95,6 +100,39 @@ function describeRules(description: Description, request: ExplainedRequest, name
   description
     .section(`Rules tried for ${resource}${whose}${where}`)
     .table([['Rule', 'Outcome', 'Found'], ...rules.map(({ rule, outcome, sentence }) => [rule, outcome, sentence])]);
+}
+
+/** What one decision of the topology policy rests on. */
+function describePlacement(description: Description, placement: ExplainedPlacement, named: boolean): void {
+  const { policy, container, admitted, resources, merged, sentence } = placement;
+  const whose = !named ? '' : container === null ? ', the pod as a whole' : `, container ${container}`;
+  // single-numa-node has no hint where no node is left; the other policies then have all nodes, not preferred.
+  const found =
+    merged.preferred || merged.numaNodes !== null
+      ? `${nodeSetText(merged.numaNodes)}, ${merged.preferred ? 'preferred' : 'not preferred'}`
+      : 'no single node';
+  description
+    .section(`Topology policy ${policy}${whose}`)
+    .table([
+      ['Resource', 'Asked', 'Preferred NUMA nodes', 'Other NUMA nodes'],
+      ...resources.map((hints) => [hints.resource, String(hints.asked), ...placesOf(hints)]),
+    ])
+    .field('Merged', found, 1)
+    .field(admitted ? 'Admitted' : 'Refused', sentence, 1);
+}
+
+/** The places of one resource: those that are preferred, and the others. */
+function placesOf({ hints, hintCount }: ExplainedPlacement['resources'][number]): [string, string] {
+  if (hints === null) return ['any', NONE];
+  const texts = (wanted: boolean): string[] =>
+    hints.filter(({ preferred }) => preferred === wanted).map(({ numaNodes }) => nodeSetText(numaNodes));
+  const preferred = texts(true);
+  const others = texts(false);
+  return [
+    someIds(preferred) || NONE,
+    // The narrowest come first, and only they are preferred: what was left out is among the others.
+    someIds(others, hintCount - preferred.length) || NONE,
+  ];
 }
 
 function describeResources(description: Description, explanation: Explanation, options: ExplanationTextOptions): void {

@@ -1,4 +1,5 @@
 import {
+  type Placement,
   type ContainerRequest,
   containerRequests,
   decideTopology,
@@ -41,22 +42,24 @@ export class TopologyManager {
     this.#ledger = ledger;
   }
 
-  /** In scope `pod`: one hint for all containers; true at once in scope `container`. False refuses the pod. */
-  alignPod(pod: Pod): boolean {
-    if (this.settings.scope !== 'pod') return true;
-    const { admit, hint } = decideTopology(this.settings, [this.podHints(pod)]);
+  /** In scope `pod`: one hint for all containers; nothing to decide in scope `container`. */
+  alignPod(pod: Pod): Placement | undefined {
+    if (this.settings.scope !== 'pod') return undefined;
+    const placement = this.#decide(null, podRequestOf(pod), this.podHints(pod));
+    const { admit, hint } = placement.decision;
     if (admit) for (const { container } of containerRequests(pod)) this.#store(pod, container, hint);
     else this.#count('pod', false);
-    return admit;
+    return placement;
   }
 
-  /** In scope `container`: the hint of one container, once its predecessors have their devices; true at once in scope `pod`. False refuses the pod. */
-  alignContainer(pod: Pod, container: string): boolean {
-    if (this.settings.scope !== 'container') return true;
-    const { admit, hint } = decideTopology(this.settings, [this.containerHints(pod, container)]);
-    if (admit) this.#store(pod, container, hint);
+  /** In scope `container`: the hint of one container, once its predecessors have their devices; nothing to decide in scope `pod`. */
+  alignContainer(pod: Pod, container: string): Placement | undefined {
+    if (this.settings.scope !== 'container') return undefined;
+    const asked = containerRequestOf(pod, container);
+    const placement = this.#decide(container, asked, this.containerHints(pod, container));
+    if (placement.decision.admit) this.#store(pod, container, placement.decision.hint);
     else this.#count('container', false);
-    return admit;
+    return placement;
   }
 
   /** A container has its devices. */
@@ -72,7 +75,8 @@ export class TopologyManager {
   /** For devices given after admission, as when a record was lost: a stored hint stays; one that is not there any more (a restart) is made anew. */
   realign(pod: Pod, container: string): boolean {
     if (this.stored(uidOf(pod), container) !== undefined) return true;
-    return this.alignPod(pod) && this.alignContainer(pod, container);
+    const decisions = [this.alignPod(pod), this.alignContainer(pod, container)];
+    return decisions.every((placement) => placement?.decision.admit !== false);
   }
 
   /** The hint a container was admitted with. */
@@ -92,13 +96,16 @@ export class TopologyManager {
 
   /** Where the devices of one container could come from now. (kubelet: device manager, GetTopologyHints) */
   containerHints(pod: Pod, container: string): ResourceHints {
-    const request = limitsOf(pod).find((candidate) => candidate.container === container);
-    return this.#hints({ podUid: uidOf(pod), container, resources: request?.resources ?? new Map() });
+    return this.#hints({ podUid: uidOf(pod), container, resources: containerRequestOf(pod, container) });
   }
 
   /** Where the devices of the pod as a whole could come from now. (kubelet: device manager, GetPodTopologyHints) */
   podHints(pod: Pod): ResourceHints {
-    return this.#hints({ podUid: uidOf(pod), resources: podRequest(withoutStatus(pod)) });
+    return this.#hints({ podUid: uidOf(pod), resources: podRequestOf(pod) });
+  }
+
+  #decide(container: string | null, asked: ReadonlyMap<string, number>, hints: ResourceHints): Placement {
+    return { policy: this.settings.policy, container, asked, hints, decision: decideTopology(this.settings, [hints]) };
   }
 
   #hints(request: HintRequest): ResourceHints {
@@ -123,8 +130,13 @@ function uidOf(pod: Pod): string {
 }
 
 /** Hints look at every limit, also at those that resource claims serve. (kubelet: device manager, getContainerDeviceRequest) */
-function limitsOf(pod: Pod): readonly ContainerRequest[] {
-  return containerRequests(withoutStatus(pod));
+function containerRequestOf(pod: Pod, container: string): ContainerRequest['resources'] {
+  const requests = containerRequests(withoutStatus(pod));
+  return requests.find((candidate) => candidate.container === container)?.resources ?? new Map<string, number>();
+}
+
+function podRequestOf(pod: Pod): ReadonlyMap<string, number> {
+  return podRequest(withoutStatus(pod));
 }
 
 function withoutStatus(pod: Pod): Pod {

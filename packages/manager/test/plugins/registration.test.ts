@@ -25,6 +25,26 @@ describe('scenarios of registration', () => {
     expect(plugin.methods).toEqual(['GetDevicePluginOptions', 'ListAndWatch']);
   });
 
+  test('what is logged of a plugin is what the kubelet logs', async () => {
+    const fixture = new EndpointsFixture();
+    await fixture.start();
+    const plugin = await fixture.plugin({ devices: ['D1'] });
+    await expect(plugin.register(fixture.kubeletSocket, 'no-domain')).rejects.toThrow();
+    await plugin.register(fixture.kubeletSocket, RESOURCE);
+    await eventually('a list', () => fixture.host.lists.length === 1);
+    await plugin.stop();
+    await eventually('its end', () => fixture.host.ends.length === 1);
+    expect(fixture.log.lines.map(({ message }) => message)).toEqual([
+      'Got registration request from device plugin with resource',
+      'Bad registration request from device plugin',
+      'Got registration request from device plugin with resource',
+      'Device plugin connected',
+      'State pushed for device plugin',
+      'ListAndWatch ended unexpectedly for device plugin',
+      'Device plugin disconnected',
+    ]);
+  });
+
   for (const preStartRequired of [false, true]) {
     for (const preferredAllocationAvailable of [false, true]) {
       test(`scenarios 10, 11: a second and a third plugin take over (pre-start ${String(preStartRequired)}, preferred ${String(preferredAllocationAvailable)})`, async () => {
