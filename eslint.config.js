@@ -3,7 +3,7 @@ import { defineConfig, globalIgnores } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
 /** The folders of `packages/manager/src` that speak to the outside; they meet in daemon.ts and nowhere else. */
-const ADAPTERS = ['checkpoint', 'http', 'node', 'plugins', 'podresources', 'pods', 'runtimes', 'telemetry'];
+const ADAPTERS = ['checkpoint', 'hooks', 'http', 'node', 'plugins', 'podresources', 'pods', 'runtimes', 'telemetry'];
 
 const forbid = (files, patterns) => ({
   files,

@@ -89,13 +89,16 @@ export class AllocationPlan {
 
   /**
    * The plugin has allocated what the last 'allocate' step named: records it for the container. A device that vanished
-   * in the meantime is recorded without NUMA node. Throws INTERNAL unless the last step was 'allocate', or when
-   * another plan recorded something for the same container and resource meanwhile.
+   * in the meantime is recorded without NUMA node. Throws INTERNAL unless the last step was 'allocate', when another
+   * plan recorded something for the same container and resource meanwhile, or when the pod was released meanwhile and
+   * devices it would have taken over wait for their release.
    *
    * @param response ContainerAllocateResponse, protobuf-encoded; kept as it is.
    */
   commit(response: Uint8Array): Allocation {
     if (this.#state !== 'allocating') throw this.#misuse('committed without devices to allocate');
+    if ([...this.#chosen].some((entry) => entry.release !== undefined))
+      throw this.#misuse('committed with devices that were given back meanwhile');
     const { podUid, container, resource } = this.request;
     const allocation = { podUid, container, resource, deviceIds: this.#byNuma(), response };
     if (this.#ledger.recorded(this.request) !== undefined)
@@ -200,9 +203,9 @@ export class AllocationPlan {
     return this.request.count - this.#chosen.size;
   }
 
-  /** Lets go of what vanished or became unhealthy since it was chosen. */
+  /** Lets go of what vanished, became unhealthy or was given back since it was chosen. */
   #dropLost(): void {
-    const lost = [...this.#chosen].filter((entry) => !entry.healthy);
+    const lost = [...this.#chosen].filter((entry) => !entry.healthy || entry.release !== undefined);
     if (lost.length === 0) return;
     this.#log.note('lost devices', 'lost', lost.length);
     for (const entry of lost) this.#chosen.delete(entry);
@@ -269,7 +272,7 @@ export class AllocationPlan {
     if (pool === undefined) return NO_COUNTS;
     const { capacity, healthy, allocated, reserved, free } = pool.capacity();
     const reusable = this.#ledger.reusable(this.request).length;
-    return { listed: capacity, healthy, held: allocated, reserved, free, reusable };
+    return { listed: capacity, healthy, held: allocated + pool.releasingCount, reserved, free, reusable };
   }
 
   #misuse(what: string): DevmgrError {

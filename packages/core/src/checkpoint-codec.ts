@@ -98,5 +98,9 @@ function encodeExtension(extension: CheckpointExtension): string {
       return `${goJson(resource)}:{"endpoint":${path},"preStartRequired":${String(preStartRequired)}}`;
     });
   const sequence = `"sequence":${String(extension.sequence)}`;
-  return `{${sequence},"bootId":${goJson(extension.bootId)},"endpoints":{${endpoints.join(',')}}}`;
+  const { releaseRequired = [], releases = [] } = extension;
+  const parts = [sequence, `"bootId":${goJson(extension.bootId)}`, `"endpoints":{${endpoints.join(',')}}`];
+  if (releaseRequired.length > 0) parts.push(`"releaseRequired":${goJson([...releaseRequired].sort(compareUtf8))}`);
+  if (releases.length > 0) parts.push(`"releases":${JSON.stringify(releases)}`);
+  return `{${parts.join(',')}}`;
 }

@@ -12,6 +12,7 @@ import { checkpointChecksum } from './checksum.ts';
 import { wellFormed } from './go-text.ts';
 import { isAbsent, isJsonObject, ownValue, type JsonObject } from './json-value.ts';
 import { CHECKPOINT_CORRUPTED } from './messages.ts';
+import { releaseFromJson } from './release.ts';
 import { decodeUtf8 } from './utf8.ts';
 
 export type DecodedCheckpoint =
@@ -136,7 +137,21 @@ function extension(value: unknown): CheckpointExtension | undefined {
       preStartRequired: endpoint['preStartRequired'] === true,
     });
   }
-  return { sequence, bootId: typeof bootId === 'string' ? bootId : '', endpoints: known };
+  const releases = itemsOf(value['releases'])
+    .map(releaseFromJson)
+    .filter((release) => release !== undefined);
+  const releaseRequired = itemsOf(value['releaseRequired']).filter((name) => typeof name === 'string');
+  return {
+    sequence,
+    bootId: typeof bootId === 'string' ? bootId : '',
+    endpoints: known,
+    ...(releaseRequired.length === 0 ? {} : { releaseRequired }),
+    ...(releases.length === 0 ? {} : { releases }),
+  };
+}
+
+function itemsOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
 }
 
 /** The value of the last key that matches in any case, as Go's decoder chooses. */

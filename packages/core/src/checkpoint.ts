@@ -1,3 +1,5 @@
+import type { Release } from './release.ts';
+
 /**
  * What is in a kubelet's device checkpoint, as it stands in the file: absent lists and maps stay apart from empty ones,
  * because the checksum does. (kubelet: device manager, checkpoint)
@@ -33,6 +35,10 @@ export interface CheckpointExtension {
   readonly bootId: string;
   /** What to dial at the next start, by resource. */
   readonly endpoints: ReadonlyMap<string, CheckpointEndpoint>;
+  /** Resources whose plugins ask to be told when devices are given back; the key is left out when there is none. */
+  readonly releaseRequired?: readonly string[];
+  /** Devices that wait for their release; the key is left out when there are none. */
+  readonly releases?: readonly Release[];
 }
 
 export interface CheckpointEndpoint {

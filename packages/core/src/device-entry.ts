@@ -1,5 +1,6 @@
 import type { DeviceGroup } from './device-group.ts';
 import { naturalKey } from './natural-order.ts';
+import type { Release } from './release.ts';
 
 /** Health of a device no plugin speaks for now: its plugin is disconnected, or no longer lists it. (KEP-4680: Unknown) */
 export const UNKNOWN_HEALTH = 'Unknown';
@@ -24,6 +25,8 @@ export interface DeviceState {
   /** An admission in flight has it. */
   readonly reserved: boolean;
   readonly holders: readonly DeviceHolder[];
+  /** It was given back and waits for this; absent otherwise. */
+  readonly release?: Release;
 }
 
 /** Shared by every device nobody holds, so that 100,000 idle devices are not 100,000 empty arrays. */
@@ -44,6 +47,8 @@ export class DeviceEntry {
   holders = NO_HOLDERS;
   /** The plan that reserved it; compared by identity. */
   reservedBy: object | undefined = undefined;
+  /** Given back, and not to be handed out before this succeeded. */
+  release: Release | undefined = undefined;
   /** Number of the last list that named it. */
   seenInList = 0;
   /** Devices of the same NUMA nodes, and the place among them; undefined until the pool is next put in order. */
@@ -56,18 +61,18 @@ export class DeviceEntry {
     this.numaNodes = numaNodes;
   }
 
-  /** Can be given to anyone: healthy (which implies listed), held by nobody, reserved by nobody. */
+  /** Can be given to anyone: healthy (which implies listed), held by nobody, reserved by nobody, not being released. */
   get free(): boolean {
-    return this.healthy && this.reservedBy === undefined && this.holders.length === 0;
+    return this.healthy && this.reservedBy === undefined && this.holders.length === 0 && this.release === undefined;
   }
 
   /** No longer listed, and nobody needs it remembered. */
   get gone(): boolean {
-    return !this.listed && this.reservedBy === undefined && this.holders.length === 0;
+    return !this.listed && this.reservedBy === undefined && this.holders.length === 0 && this.release === undefined;
   }
 
   state(): DeviceState {
-    return {
+    const state = {
       id: this.id,
       health: this.health,
       numaNodes: this.numaNodes,
@@ -76,5 +81,6 @@ export class DeviceEntry {
       reserved: this.reservedBy !== undefined,
       holders: this.holders,
     };
+    return this.release === undefined ? state : { ...state, release: this.release };
   }
 }

@@ -4,6 +4,7 @@ import { DeviceGroup, normalizeNumaNodes } from './device-group.ts';
 import { type Device, HEALTHY } from './device.ts';
 import { emptyDiff, type ListDiff, noteAffected } from './list-diff.ts';
 import { compareKeyed } from './natural-order.ts';
+import type { Release } from './release.ts';
 
 /** Fewer dead entries than this are not worth a new order. */
 const MIN_DEAD_TO_DROP = 64;
@@ -13,9 +14,9 @@ const MIN_DEAD_TO_DROP = 64;
  * writes to it.
  *
  * Invariants:
- * - A reservation ends only by {@link unreserve}, a holding only by {@link unhold}; no list, disconnect or removal of
- *   the resource touches either.
- * - A device that is not listed, held or reserved does not exist for any reader, though its entry may stay a while.
+ * - A reservation ends only by {@link unreserve}, a holding only by {@link unhold}, a release only by
+ *   {@link setRelease}; no list, disconnect or removal of the resource touches any.
+ * - A device that is not listed, held, reserved or being released does not exist for any reader, though its entry may stay a while.
  * - Every counter is the sum over the entries of what {@link DevicePool.#count} says of each; an entry changes only between `#count(entry, -1)`
  *   and `#count(entry, 1)`.
  * - Groups and order are valid unless entries wait to be put in order (`#stale`); readers in order go through `#arrange`.
@@ -41,18 +42,30 @@ export class DevicePool {
   #reservedAlone = 0;
   #free = 0;
   #gone = 0;
+  #releasing = 0;
+  #returning = 0;
 
   constructor(resource: string) {
     this.resource = resource;
   }
 
-  /** Nobody holds or reserves anything here. */
+  /** Nobody holds or reserves anything here, and nothing is being released. */
   get idle(): boolean {
-    return this.#held === 0 && this.#reserved === 0;
+    return this.#held === 0 && this.#reserved === 0 && this.#releasing === 0;
   }
 
   get freeCount(): number {
     return this.#free;
+  }
+
+  /** Devices being released, whatever their health. */
+  get releasingCount(): number {
+    return this.#releasing;
+  }
+
+  /** Devices that are free as soon as their release has succeeded, those in quarantine left out. */
+  get returningCount(): number {
+    return this.#returning;
   }
 
   get healthyCount(): number {
@@ -156,6 +169,21 @@ export class DevicePool {
     this.#count(entry, 1);
   }
 
+  /** Whether somebody holds the device or it is being released. */
+  isInHands(id: string): boolean {
+    const entry = this.#entries.get(id);
+    return entry !== undefined && (entry.holders.length > 0 || entry.release !== undefined);
+  }
+
+  /** Begins, changes or (with undefined) ends the release of a device. */
+  setRelease(id: string, release: Release | undefined, numaNodesIfNew: readonly number[] = []): void {
+    const entry = this.#entries.get(id) ?? (release === undefined ? undefined : this.#create(id, numaNodesIfNew));
+    if (entry === undefined) return;
+    this.#count(entry, -1);
+    entry.release = release;
+    this.#count(entry, 1);
+  }
+
   reserve(entry: DeviceEntry, owner: object): void {
     this.#count(entry, -1);
     entry.reservedBy = owner;
@@ -250,6 +278,11 @@ export class DevicePool {
     if (entry.reservedBy !== undefined) {
       this.#reserved += sign;
       if (!held) this.#reservedAlone += sign;
+    }
+    if (entry.release !== undefined) {
+      this.#releasing += sign;
+      if (entry.healthy && !held && entry.reservedBy === undefined && !entry.release.quarantined)
+        this.#returning += sign;
     }
     if (entry.free) this.#free += sign;
     if (entry.gone) this.#gone += sign;

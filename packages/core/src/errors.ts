@@ -27,6 +27,11 @@ export const ERROR_CODES = {
     summary: 'Something did not happen within its time limit.',
     remedy: 'Look at the events of the object, or allow more time with --timeout.',
   },
+  HOOK_FAILED: {
+    summary: 'A command that the configuration names for a resource failed, did not end in time, or cannot be run.',
+    remedy:
+      "Look at its output in the daemon's log; it is tried again. docs/device-lifecycle.md says how hooks are run.",
+  },
   INTERNAL: {
     summary: 'devmgr met a state it did not expect.',
     remedy: "Report it with the daemon's log.",

@@ -48,7 +48,9 @@ function summaryOf(facts: Facts): string {
     case 'WouldWait': {
       const waiting = requests.filter(({ outcome }) => outcome === 'Waiting').map(({ resource }) => resource);
       const whom = [...new Set(waiting)].join(', ');
+      const released = [...new Set(waiting)].filter((name) => isReleasing(resources, name));
       const subject = verdict === 'Waiting' ? 'Admission waits' : 'Admission would wait';
+      if (released.length > 0) return `${subject} for devices of ${released.join(', ')} that are being released.`;
       return whom === ''
         ? `${subject}.`
         : `${subject} for the device plugin of ${whom}, which is not connected or has not listed yet.`;
@@ -116,7 +118,9 @@ function adviceOn(facts: ExplanationFacts): readonly string[] {
 function adviceOnWish(wish: ExplainedRequest, facts: ExplanationFacts): readonly string[] {
   const { outcome, resource: name } = wish;
   const resource = facts.resources.find((candidate) => candidate.name === name);
-  if (outcome === 'Waiting') return [startPlugin(name, resource)];
+  if (outcome === 'Waiting') {
+    return isReleasing(facts.resources, name) ? [lookAtReleases(name)] : [startPlugin(name, resource)];
+  }
   if (outcome !== 'Refused' || wish.refusedBy === 'topology policy') return [];
   if (resource?.registered !== true) return [startPlugin(name, resource, facts.knownResources)];
   return adviceOnShortage(wish, resource, facts.source);
@@ -132,6 +136,17 @@ function startPlugin(name: string, resource: ExplainedResource | undefined, know
   const others = known.filter((other) => other !== name);
   const meant = others.length === 0 ? 'no resource is registered' : `registered are ${someIds(others)}`;
   return `Start the device plugin of ${name}, or correct the name: ${meant}.`;
+}
+
+/** Its plugin is there, and devices of it come back. */
+function isReleasing(resources: readonly ExplainedResource[], name: string): boolean {
+  const resource = resources.find((candidate) => candidate.name === name);
+  const connected = resource?.plugin?.state === 'Connected';
+  return connected && resource.holders.some(({ releasing }) => releasing === true);
+}
+
+function lookAtReleases(name: string): string {
+  return `Wait until devices of ${name} are released, or see what keeps them ("devmgr get releases").`;
 }
 
 /** The resource is there, and too little of it. */
@@ -163,6 +178,7 @@ function adviceOnShortage(
   if (reserved > 0) {
     advice.push(`Try again in a moment: ${counted(reserved, 'device')} of ${name} reserved by admissions in flight.`);
   }
+  if (isReleasing([resource], name)) advice.push(lookAtReleases(name));
   const ending = podsToEnd(resource, asked - free);
   if (ending !== undefined) advice.push(ending);
   if (free > 0) advice.push(`Ask for at most ${String(free)} of ${name}${inAll}: so many are free.`);
@@ -173,7 +189,8 @@ function adviceOnShortage(
 function podsToEnd(resource: ExplainedResource, missing: number): string | undefined {
   const useless = new Set([...resource.unhealthyIds, ...resource.vanishedIds]);
   const usable = new Map<string, Set<string>>();
-  for (const { pod, deviceIds } of resource.holders) {
+  for (const { pod, deviceIds, releasing } of resource.holders) {
+    if (releasing === true) continue;
     const ids = usable.get(pod) ?? new Set<string>();
     usable.set(pod, ids);
     for (const id of deviceIds) if (!useless.has(id)) ids.add(id);

@@ -10,6 +10,7 @@ import {
 } from './explanation.ts';
 import type { Ledger } from './ledger.ts';
 import { naturalCompare } from './natural-order.ts';
+import { releasedPod } from './release.ts';
 import type { ExplainedPlacement } from './topology/explained-placement.ts';
 
 /** Names a pod for people: `namespace/name`; undefined when it is not known. */
@@ -109,19 +110,26 @@ export function refusedByTopology(
   };
 }
 
-/** Who holds devices of a resource, in natural order of pod and container. Costs in proportion to what is held on the node. */
+/** Who holds devices of a resource, releases under way included, in natural order of pod and container. Costs in proportion to what is held on the node. */
 export function explainHolders(ledger: Ledger, resource: string, podName: PodNaming): readonly ExplainedHolder[] {
-  return ledger
+  const releases = ledger.releases().flatMap((release): ExplainedHolder[] => {
+    if (release.resource !== resource) return [];
+    const { podUid, container, deviceIds } = release;
+    return [{ pod: `release of pod ${releasedPod(release)}`, podUid, container, deviceIds, releasing: true }];
+  });
+  const holders = ledger
     .allocations()
     .filter((allocation) => allocation.resource === resource)
-    .map((allocation) => ({
+    .map((allocation): ExplainedHolder => ({
       pod: podName(allocation.podUid) ?? allocation.podUid,
       podUid: allocation.podUid,
       container: allocation.container,
       deviceIds: [...deviceIdsOf(allocation)].sort(naturalCompare),
     }))
-    .filter(({ deviceIds }) => deviceIds.length > 0)
-    .sort((a, b) => naturalCompare(a.pod, b.pod) || naturalCompare(a.container, b.container));
+    .filter(({ deviceIds }) => deviceIds.length > 0);
+  return [...holders, ...releases].sort(
+    (a, b) => naturalCompare(a.pod, b.pod) || naturalCompare(a.container, b.container),
+  );
 }
 
 /** One resource as the ledger has it now. */
@@ -136,7 +144,7 @@ export function explainResource(
     if (list.length < MAX_EXPLAINED_IDS) list.push(id);
   };
   for (const device of ledger.devices(resource)) {
-    const held = device.holders.length > 0;
+    const held = device.holders.length > 0 || device.release !== undefined;
     if (device.listed) counts.listed += 1;
     if (held) counts.held += 1;
     else if (device.reserved) counts.reserved += 1;

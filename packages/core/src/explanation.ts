@@ -7,7 +7,7 @@ import type { ExplainedPlacement } from './topology/explained-placement.ts';
 export type ExplanationSource = 'admission' | 'now' | 'checkpoint';
 
 /**
- * `Admitted` and `Refused` were decided, `Waiting` is not yet; `WouldFit`, `WouldWait` (for a plugin that is away) and
+ * `Admitted` and `Refused` were decided, `Waiting` is not yet; `WouldFit`, `WouldWait` (for a plugin that is away, or for releases) and
  * `WouldBeRefused` answer a question.
  */
 export type ExplanationVerdict = 'Admitted' | 'Refused' | 'Waiting' | 'WouldFit' | 'WouldWait' | 'WouldBeRefused';
@@ -15,7 +15,7 @@ export type ExplanationVerdict = 'Admitted' | 'Refused' | 'Waiting' | 'WouldFit'
 /**
  * What came of one container's wish for one resource. `Given`: it has them, or had them until another part of the pod was
  * refused. `Fits`: it would get them. `Refused`: a rule said no. `Failed`: the rules had chosen, then the plugin (or the
- * disk) failed. `NotReached`: something before it was refused. `Waiting`: its plugin is away. `Ignored`: nobody has
+ * disk) failed. `NotReached`: something before it was refused. `Waiting`: its plugin is away, or devices are being released. `Ignored`: nobody has
  * registered the resource, and the manager is set to ignore such ones.
  */
 export type RequestOutcome = 'Given' | 'Fits' | 'Refused' | 'Failed' | 'NotReached' | 'Waiting' | 'Ignored';
@@ -25,7 +25,7 @@ export interface ExplainedCounts {
   /** In the plugin's list, whatever their health. */
   readonly listed: number;
   readonly healthy: number;
-  /** By containers, devices that are no longer listed included. */
+  /** By containers or by releases under way, devices that are no longer listed included. */
   readonly held: number;
   /** By admissions in flight. */
   readonly reserved: number;
@@ -68,6 +68,8 @@ export interface ExplainedHolder {
   readonly podUid: string;
   readonly container: string;
   readonly deviceIds: readonly string[];
+  /** It gave them back, and they wait for their release; absent while it has them. */
+  readonly releasing?: true;
 }
 
 /** One resource as it is now, or in the file. */

@@ -30,6 +30,7 @@ export * from './messages.ts';
 export { checkPod, type PodCheck } from './pod-manifest.ts';
 export * from './pod-resources-request.ts';
 export * from './quantity.ts';
+export * from './release.ts';
 export * from './resource-limits.ts';
 export * from './resource-name.ts';
 export * from './restart-back-off.ts';

@@ -2,16 +2,27 @@ import type { Allocation } from './allocation.ts';
 import { decodeBase64, encodeBase64 } from './base64.ts';
 import { isJsonObject, type JsonObject } from './json-value.ts';
 import type { Pod } from './kubernetes.ts';
+import { releaseFromJson, type Release } from './release.ts';
 
 /** One durable change of state. Each is a statement about the state after it, so that applying it twice changes nothing. */
 export type JournalRecord =
   | { readonly type: 'allocated'; readonly podUid: string; readonly allocations: readonly Allocation[] }
-  | { readonly type: 'released'; readonly podUid: string }
+  | {
+      readonly type: 'released';
+      readonly podUid: string;
+      /** What of it is not free before its release succeeded; absent when all of it is. */
+      readonly releases?: readonly Release[];
+    }
+  /** What is known of a release now. */
+  | { readonly type: 'release'; readonly release: Release }
+  | { readonly type: 'release-ended'; readonly id: string }
   | {
       readonly type: 'resource';
       readonly resource: string;
       readonly endpoint: string | null;
       readonly preStartRequired: boolean;
+      /** Only there when it is true. */
+      readonly releaseRequired?: true;
     }
   | { readonly type: 'resource-removed'; readonly resource: string }
   | { readonly type: 'pod'; readonly pod: Pod }
@@ -88,11 +99,24 @@ function recordFromJson(value: JsonObject): JournalRecord | undefined {
     case 'allocated':
       return allocatedFromJson(value);
     case 'released':
+      return releasedFromJson(value);
+    case 'release': {
+      const release = releaseFromJson(value['release']);
+      return release === undefined ? undefined : { type, release };
+    }
+    case 'release-ended':
+      return typeof value['id'] === 'string' ? { type, id: value['id'] } : undefined;
     case 'pod-deleted':
       return typeof podUid === 'string' ? { type, podUid } : undefined;
     case 'resource':
       if (typeof resource !== 'string' || (typeof endpoint !== 'string' && endpoint !== null)) return undefined;
-      return { type, resource, endpoint, preStartRequired: preStartRequired === true };
+      return {
+        type,
+        resource,
+        endpoint,
+        preStartRequired: preStartRequired === true,
+        ...(value['releaseRequired'] === true ? { releaseRequired: true } : {}),
+      };
     case 'resource-removed':
       return typeof resource === 'string' ? { type, resource } : undefined;
     case 'pod':
@@ -100,6 +124,14 @@ function recordFromJson(value: JsonObject): JournalRecord | undefined {
     default:
       return undefined;
   }
+}
+
+function releasedFromJson({ podUid, releases }: JsonObject): JournalRecord | undefined {
+  if (typeof podUid !== 'string') return undefined;
+  if (releases === undefined) return { type: 'released', podUid };
+  if (!Array.isArray(releases)) return undefined;
+  const decoded = releases.map(releaseFromJson).filter((release) => release !== undefined);
+  return decoded.length === releases.length ? { type: 'released', podUid, releases: decoded } : undefined;
 }
 
 function allocatedFromJson({ podUid, allocations }: JsonObject): JournalRecord | undefined {

@@ -6,8 +6,9 @@ import type { DeviceEntry, DeviceState } from './device-entry.ts';
 import { DevicePool } from './device-pool.ts';
 import type { Device } from './device.ts';
 import { emptyDiff, type ListDiff } from './list-diff.ts';
-import { compareKeyed } from './natural-order.ts';
+import { compareKeyed, naturalCompare } from './natural-order.ts';
 import type { ContainerKind, PlanRequest } from './plan-request.ts';
+import type { Release } from './release.ts';
 
 /**
  * Who has which device: what plugins list, what containers hold, what admissions in flight have reserved.
@@ -16,7 +17,8 @@ import type { ContainerKind, PlanRequest } from './plan-request.ts';
  * - A device is with at most one pod; within a pod with several containers only where all but the last are ordinary
  *   init containers, or all are (reuse).
  * - Reservations belong to an open {@link AllocationPlan} and end with it; nothing rebuilds or drops them.
- * - Allocations end by {@link releasePod} alone; lists, disconnects and removals leave them.
+ * - Allocations end by {@link retirePod} (or {@link releasePod}) alone; lists, disconnects and removals leave them.
+ * - A device that is being released is in nobody's hands, until {@link endRelease}.
  * - State changes only inside synchronous methods, so between two calls everything holds.
  */
 export class Ledger {
@@ -24,6 +26,7 @@ export class Ledger {
   readonly #book = new AllocationBook();
   /** Ordinary init containers that were settled, by pod in admission: what only they hold may be taken over. */
   readonly #settledInits = new Map<string, Set<string>>();
+  readonly #releases = new Map<string, Release>();
   readonly #planLedger: PlanLedger;
   #version = 0;
   #listVersion = 0;
@@ -75,9 +78,11 @@ export class Ledger {
     this.#listChanged();
   }
 
-  /** Whether a container's limit of this name is devmgr's business: it is registered, or something of it is allocated. */
+  /** Whether a container's limit of this name is devmgr's business: it is registered, or something of it is allocated or being released. */
   isKnown(resource: string): boolean {
-    return this.hasPool(resource) || this.#book.resources.has(resource);
+    const pool = this.#pools.get(resource);
+    if (pool !== undefined && (pool.registered || pool.releasingCount > 0)) return true;
+    return this.#book.resources.has(resource);
   }
 
   /** Whether it is registered and was not removed since. */
@@ -88,7 +93,9 @@ export class Ledger {
   /** Every known resource, sorted by name. */
   resourceNames(): readonly string[] {
     const names = new Set(this.#book.resources.keys());
-    for (const pool of this.#pools.values()) if (pool.registered) names.add(pool.resource);
+    for (const pool of this.#pools.values()) {
+      if (pool.registered || pool.releasingCount > 0) names.add(pool.resource);
+    }
     return [...names].sort();
   }
 
@@ -208,18 +215,102 @@ export class Ledger {
     this.#settledInits.delete(podUid);
   }
 
-  /** Takes everything recorded for the pod back; what that was. Reservations of its open plans stay until those end. */
+  /** {@link retirePod} where nothing is to be released. */
   releasePod(podUid: string): readonly Allocation[] {
+    return this.retirePod(podUid, () => undefined).freed;
+  }
+
+  /**
+   * Takes everything recorded for the pod back; what that was, and what of it is not free yet. Reservations of its open
+   * plans stay until those end.
+   *
+   * @param toRelease Asked about each allocation with the devices to be released for it: a device that several containers
+   *   of the pod had is released once, with the last of them. Undefined: they are free.
+   */
+  retirePod(
+    podUid: string,
+    toRelease: (allocation: Allocation, deviceIds: readonly string[]) => Release | undefined,
+  ): { readonly freed: readonly Allocation[]; readonly releases: readonly Release[] } {
     this.#settledInits.delete(podUid);
-    const released = this.#book.removePod(podUid);
-    for (const allocation of released) {
+    const freed = this.#book.removePod(podUid);
+    for (const allocation of freed) {
       const pool = this.#pools.get(allocation.resource);
       for (const id of deviceIdsOf(allocation)) pool?.unhold(id, podUid);
-      this.#dropIfUnused(allocation.resource);
     }
-    if (released.length > 0) this.#version += 1;
-    return released;
+    const releases: Release[] = [];
+    // From the last on: a device taken over from an init container is with the one that took it.
+    for (const allocation of freed.toReversed()) {
+      const pool = this.#pools.get(allocation.resource);
+      const ids = [...deviceIdsOf(allocation)].filter((id) => pool?.isInHands(id) === false).sort(naturalCompare);
+      const release = ids.length === 0 ? undefined : toRelease(allocation, ids);
+      if (release === undefined) continue;
+      this.#begin(release);
+      releases.push(release);
+    }
+    for (const { resource } of freed) this.#dropIfUnused(resource);
+    if (freed.length > 0) this.#version += 1;
+    return { freed, releases };
   }
+
+  // ---- Releases ------------------------------------------------------------------------------------------------
+
+  release(id: string): Release | undefined {
+    return this.#releases.get(id);
+  }
+
+  /** In the order in which they began. */
+  releases(): readonly Release[] {
+    return [...this.#releases.values()];
+  }
+
+  /** Devices of a resource that wait for their release, and those of them that are free once it succeeded. */
+  releasing(resource: string): { readonly devices: number; readonly returning: number } {
+    const pool = this.#pools.get(resource);
+    return { devices: pool?.releasingCount ?? 0, returning: pool?.returningCount ?? 0 };
+  }
+
+  /** Takes what is known of a release now; of one that is over, nothing. */
+  updateRelease(release: Release): void {
+    if (!this.#releases.has(release.id)) return;
+    this.#begin(release);
+    this.#version += 1;
+  }
+
+  /** The release succeeded, or is given up: its devices are free. Undefined when it was over already. */
+  endRelease(id: string): Release | undefined {
+    const release = this.#releases.get(id);
+    if (release === undefined) return undefined;
+    this.#releases.delete(id);
+    const pool = this.#pools.get(release.resource);
+    for (const deviceId of release.deviceIds) pool?.setRelease(deviceId, undefined);
+    this.#dropIfUnused(release.resource);
+    this.#version += 1;
+    return release;
+  }
+
+  /**
+   * Takes over releases from before a restart; call it after {@link restore}. A device that somebody holds, or that
+   * another release names, is left out; those of which nothing is left are returned.
+   */
+  restoreReleases(releases: readonly Release[]): readonly Release[] {
+    const obsolete: Release[] = [];
+    for (const release of releases) {
+      const pool = this.#pools.get(release.resource);
+      const deviceIds = release.deviceIds.filter((id) => pool?.isInHands(id) !== true);
+      if (deviceIds.length === 0) obsolete.push(release);
+      else this.#begin({ ...release, deviceIds });
+    }
+    this.#version += 1;
+    return obsolete;
+  }
+
+  #begin(release: Release): void {
+    this.#releases.set(release.id, release);
+    const pool = this.#pool(release.resource);
+    for (const id of release.deviceIds) pool.setRelease(id, release);
+  }
+
+  // ---- Recovery ------------------------------------------------------------------------------------------------
 
   /** Takes over what was recorded before a restart; call it before any list. Of two records for the same container and resource the first counts. */
   restore(allocations: readonly Allocation[]): void {

@@ -8,6 +8,7 @@ import {
   type CheckpointData,
   type CheckpointEntry,
   type DecodedCheckpoint,
+  type Release,
 } from '@devmgr/core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -67,6 +68,24 @@ describe('checkpoint', () => {
     const { data } = decoded(golden('kubelet-1.37'));
     expect(decodeUtf8(encodeCheckpoint(data, EXTENSION))).toBe(decodeUtf8(golden('devmgr')));
     expect(decoded(golden('devmgr')).extension).toEqual(EXTENSION);
+    // What only resources with hooks have is not there, not even empty.
+    const empty = { ...EXTENSION, releases: [], releaseRequired: [] };
+    expect(decodeUtf8(encodeCheckpoint(data, empty))).toBe(decodeUtf8(golden('devmgr')));
+    const release: Release = {
+      ...{ id: 'r1', resource: 'a/b', deviceIds: ['d0', 'd1'], podUid: 'u', podNamespace: 'n', podName: 'p' },
+      ...{
+        container: 'c',
+        since: 5,
+        plugin: true,
+        commandDone: true,
+        attempts: 2,
+        failures: 1,
+        lastError: '"é',
+        quarantined: false,
+      },
+    };
+    const whole = { ...EXTENSION, releases: [release], releaseRequired: ['a/b'] };
+    expect(decoded(encodeCheckpoint(data, whole)).extension).toEqual(whole);
   });
 
   test('scenario 142: plain device lists (version 1) are read, and written under NUMA node 0', () => {

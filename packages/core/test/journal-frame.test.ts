@@ -22,7 +22,33 @@ const allocations = fc.record({
     .map((groups) => new Map(groups)),
   response: fc.uint8Array({ maxLength: 12 }),
 });
+const release = fc.record({
+  id: name,
+  resource: name,
+  deviceIds: fc.array(name, { minLength: 1, maxLength: 3 }),
+  podUid: name,
+  podNamespace: name,
+  podName: name,
+  container: name,
+  since: fc.nat(),
+  plugin: fc.boolean(),
+  commandDone: fc.boolean(),
+  attempts: fc.nat(),
+  failures: fc.nat(),
+  lastError: name,
+  quarantined: fc.boolean(),
+});
 const records: fc.Arbitrary<JournalRecord> = fc.oneof(
+  fc.record({ type: fc.constant('released' as const), podUid: name, releases: fc.array(release, { maxLength: 2 }) }),
+  release.map((one) => ({ type: 'release' as const, release: one })),
+  name.map((id) => ({ type: 'release-ended' as const, id })),
+  name.map((resource) => ({
+    type: 'resource' as const,
+    resource,
+    endpoint: null,
+    preStartRequired: false,
+    releaseRequired: true as const,
+  })),
   fc.tuple(name, fc.array(allocations, { maxLength: 3 })).map(([podUid, list]) => ({
     type: 'allocated' as const,
     podUid,

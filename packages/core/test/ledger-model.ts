@@ -3,7 +3,15 @@
  * everything. Property tests hold the real ledger against it.
  */
 import assert from 'node:assert/strict';
-import { type ContainerKind, type Device, deviceIdsOf, Ledger, type ListDiff, type PlanStep } from '@devmgr/core';
+import {
+  type ContainerKind,
+  type Device,
+  deviceIdsOf,
+  Ledger,
+  type ListDiff,
+  type PlanStep,
+  type Release,
+} from '@devmgr/core';
 
 export const RESOURCES = ['example.com/a', 'example.com/b'] as const;
 export const PODS = ['p1', 'p2', 'p3'] as const;
@@ -45,10 +53,12 @@ export class ModelledLedger {
   /** `pod container resource` to ids. */
   readonly #book = new Map<string, ReadonlySet<string>>();
   readonly #settled = new Map<string, Set<string>>();
+  /** By id, in the order in which they began. */
+  readonly #releases = new Map<string, Release>();
   #open: OpenPlan[] = [];
   #version = 0;
   /** What came about, to see that random stories are not dull. */
-  readonly seen = { commits: 0, reuses: 0, preferences: 0, replacements: 0 };
+  readonly seen = { commits: 0, reuses: 0, preferences: 0, replacements: 0, releases: 0, returns: 0 };
 
   list(resource: string, devices: readonly Device[]): void {
     const before = this.#lists.get(resource) ?? new Map<string, Device>();
@@ -144,7 +154,11 @@ export class ModelledLedger {
     if (open?.allocating !== true) return;
     const { podUid, container, resource } = open.wish;
     const key = `${podUid} ${container} ${resource}`;
-    if (this.#book.has(key)) {
+    if (open.ids.some((id) => this.#releaseOf(resource, id) !== undefined)) {
+      // The pod was retired while the plugin was asked to let it take over devices of its own.
+      assert.throws(() => open.plan.commit(new Uint8Array()), /given back meanwhile/);
+      open.plan.release();
+    } else if (this.#book.has(key)) {
       assert.throws(() => open.plan.commit(new Uint8Array()), /has a record/);
       open.plan.release();
     } else {
@@ -187,11 +201,67 @@ export class ModelledLedger {
     this.#settled.delete(podUid);
   }
 
+  /** The pod is over, and its devices of these resources wait for a hook. */
+  retirePod(podUid: string, hooked: readonly string[]): void {
+    const entries = [...this.#book].filter(([key]) => key.startsWith(`${podUid} `));
+    const { freed, releases } = this.ledger.retirePod(podUid, ({ resource, container }, deviceIds) => {
+      if (!hooked.includes(resource)) return undefined;
+      const id = `r${String(++this.seen.releases)}`;
+      const rest = { podNamespace: 'default', podName: podUid, since: 0, plugin: true, lastError: '' };
+      return {
+        id,
+        resource,
+        deviceIds,
+        podUid,
+        container,
+        ...rest,
+        commandDone: false,
+        attempts: 0,
+        failures: 0,
+        quarantined: false,
+      };
+    });
+    assert.deepEqual(freed.map(keyOf).sort(), entries.map(([key]) => key).sort());
+    for (const [key] of entries) this.#book.delete(key);
+    this.#settled.delete(podUid);
+    // Each device once, in whatever release.
+    for (const resource of hooked) {
+      const held = new Set(entries.filter(([key]) => key.endsWith(` ${resource}`)).flatMap(([, ids]) => [...ids]));
+      const named = releases.filter((one) => one.resource === resource).flatMap(({ deviceIds }) => deviceIds);
+      assert.deepEqual(sorted(named), sorted(held));
+    }
+    for (const release of releases) this.#releases.set(release.id, release);
+  }
+
+  /** A hook failed, perhaps once too often. */
+  failRelease(index: number, quarantined: boolean): void {
+    const release = [...this.#releases.values()][index % Math.max(this.#releases.size, 1)];
+    if (release === undefined) return;
+    const failed = { ...release, failures: release.failures + 1, quarantined };
+    this.ledger.updateRelease(failed);
+    this.#releases.set(release.id, failed);
+  }
+
+  /** A hook succeeded. */
+  endRelease(index: number): void {
+    const release = [...this.#releases.values()][index % Math.max(this.#releases.size, 1)];
+    if (release === undefined) return;
+    assert.deepEqual(this.ledger.endRelease(release.id), release);
+    assert.equal(this.ledger.endRelease(release.id), undefined);
+    this.#releases.delete(release.id);
+    this.seen.returns += 1;
+  }
+
+  #releaseOf(resource: string, id: string): Release | undefined {
+    return [...this.#releases.values()].find((one) => one.resource === resource && one.deviceIds.includes(id));
+  }
+
   /** The process ends with its open plans; another starts from what was recorded, and plugins list again. */
   restart(): void {
     const before = this.ledger.allocations();
     this.ledger = new Ledger();
     this.ledger.restore(before);
+    assert.deepEqual(this.ledger.restoreReleases([...this.#releases.values()]), []);
     for (const resource of this.#registered) this.ledger.knowResource(resource);
     for (const [resource, list] of this.#lists) this.ledger.replaceDevices(resource, [...list.values()]);
     this.#open = [];
@@ -206,7 +276,9 @@ export class ModelledLedger {
     assert.ok(ledger.version >= this.#version);
     this.#version = ledger.version;
     assert.deepEqual(new Map(ledger.allocations().map((one) => [keyOf(one), deviceIdsOf(one)])), this.#book);
+    assert.deepEqual(ledger.releases(), [...this.#releases.values()]);
     const recordedOf = new Set([...this.#book.keys()].map((key) => key.split(' ')[2] ?? ''));
+    for (const { resource } of this.#releases.values()) recordedOf.add(resource);
     assert.deepEqual(ledger.resourceNames(), [...new Set([...recordedOf, ...this.#registered])].sort());
     for (const resource of RESOURCES) {
       assert.equal(ledger.hasPool(resource), this.#registered.has(resource));
@@ -221,7 +293,10 @@ export class ModelledLedger {
     const reserved = this.#open.filter(({ wish }) => wish.resource === resource).flatMap(({ ids }) => ids);
     const held = [...this.#book].filter(([key]) => key.endsWith(` ${resource}`)).flatMap(([, ids]) => [...ids]);
     assert.equal(new Set(reserved).size, reserved.length);
-    const all = sorted(new Set([...list.keys(), ...held, ...reserved]));
+    const releasing = [...this.#releases.values()].filter((one) => one.resource === resource);
+    const releasingIds = releasing.flatMap(({ deviceIds }) => deviceIds);
+    assert.equal(new Set(releasingIds).size, releasingIds.length);
+    const all = sorted(new Set([...list.keys(), ...held, ...reserved, ...releasingIds]));
     const states = [...ledger.devices(resource)];
     assert.deepEqual(
       states.map(({ id }) => id),
@@ -236,6 +311,7 @@ export class ModelledLedger {
       reserved: 0,
       free: 0,
     };
+    let returning = 0;
     const shares = new Map<string, { listed: number; free: number }>();
     for (const state of states) {
       const device = list.get(state.id);
@@ -247,7 +323,12 @@ export class ModelledLedger {
       assert.deepEqual(state.holders.map(({ podUid, container }) => `${podUid} ${container}`).sort(), holders.sort());
       assert.deepEqual(ledger.device(resource, state.id), state);
       this.#checkHands(resource, state.id, holders);
-      const free = state.healthy && holders.length === 0 && !state.reserved;
+      const release = this.#releaseOf(resource, state.id);
+      assert.deepEqual(state.release, release);
+      if (release !== undefined) assert.equal(holders.length, 0, 'handed out before its release succeeded');
+      const unclaimed = state.healthy && holders.length === 0 && !state.reserved;
+      if (unclaimed && release?.quarantined === false) returning += 1;
+      const free = unclaimed && release === undefined;
       if (state.healthy) tally.healthy += 1;
       if (free) tally.free += 1;
       if (state.reserved && holders.length === 0) tally.reserved += 1;
@@ -258,6 +339,7 @@ export class ModelledLedger {
       }
     }
     tally.allocatable = tally.healthy;
+    assert.deepEqual(ledger.releasing(resource), { devices: releasingIds.length, returning });
     assert.deepEqual(
       ledger.capacity(resource),
       this.#registered.has(resource) ? { ...tally, unhealthy: list.size - tally.healthy } : undefined,
@@ -315,7 +397,8 @@ export class ModelledLedger {
     }
 
     const reserved = new Set(this.#open.filter((one) => one.wish.resource === resource).flatMap((one) => one.ids));
-    const chosen = new Set(ids.filter(healthy));
+    const releasing = (id: string): boolean => this.#releaseOf(resource, id) !== undefined;
+    const chosen = new Set(ids.filter((id) => healthy(id) && !releasing(id)));
     const take = (from: readonly string[]): void => {
       for (const id of from) if (chosen.size < count) chosen.add(id);
     };
@@ -329,7 +412,12 @@ export class ModelledLedger {
     );
     if (chosen.size === count) return { step: 'allocate', deviceIds: sorted(chosen) };
     const available = sorted(list.keys()).filter(
-      (id) => healthy(id) && !reserved.has(id) && !chosen.has(id) && this.#holders(resource, id).length === 0,
+      (id) =>
+        healthy(id) &&
+        !reserved.has(id) &&
+        !chosen.has(id) &&
+        !releasing(id) &&
+        this.#holders(resource, id).length === 0,
     );
     const needed = count - chosen.size;
     if (available.length < needed) {

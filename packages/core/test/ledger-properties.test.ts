@@ -144,6 +144,24 @@ const anyCommand = fc.oneof(
     }),
   },
   {
+    weight: 5,
+    arbitrary: command('retire pod', fc.tuple(pod, fc.subarray([...RESOURCES])), (real, [uid, hooked]) => {
+      real.retirePod(uid, hooked);
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: command('release failed', fc.tuple(index, fc.boolean()), (real, [at, quarantined]) => {
+      real.failRelease(at, quarantined);
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: command('release succeeded', index, (real, at) => {
+      real.endRelease(at);
+    }),
+  },
+  {
     weight: 1,
     arbitrary: command('restart', fc.constant(null), (real) => {
       real.restart();
@@ -153,7 +171,7 @@ const anyCommand = fc.oneof(
 
 describe('the ledger as a whole', () => {
   it('says at every moment what a plain model says, and never has a device in two hands or loses one', () => {
-    const seen = { commits: 0, reuses: 0, preferences: 0, replacements: 0 };
+    const seen = { commits: 0, reuses: 0, preferences: 0, replacements: 0, releases: 0, returns: 0 };
     const start = fc.tuple(list, list);
     fc.assert(
       fc.property(start, fc.array(anyCommand, { minLength: 20, maxLength: 100, size: 'max' }), ([a, b], commands) => {

@@ -3,6 +3,7 @@ import {
   deviceIdsOf,
   mergeContainerOptions,
   type Placement,
+  needsOf,
   type AllocationPlan,
   type ContainerRequest,
   type Pod,
@@ -15,6 +16,7 @@ import type {
   AdmissionResult,
   ContainerOptions,
   DeviceAdmission,
+  HookRunner,
   Logger,
   PluginSession,
   WaitingForDevices,
@@ -41,8 +43,20 @@ export interface AdmissionOptions {
   readonly decisions?: DecisionBook;
   /** Says on which NUMA nodes containers are to be; without one nobody cares (policy `none`). */
   readonly topology?: TopologyManager;
+  /** Commands to run before each start of a container that has devices of a resource, and who runs them. */
+  readonly beforeUse?: {
+    readonly hooks: HookRunner;
+    readonly commands: ReadonlyMap<string, { readonly command: readonly string[]; readonly timeoutMs: number }>;
+  };
   /** Told how long giving a pod its devices took, its turn in the queues not included, and whether that failed. (kubelet: topology manager, Admit) */
   readonly onAllocation?: (failed: boolean, durationMs: number) => void;
+}
+
+/** See {@link Admission}. */
+interface Patience {
+  isOver(): boolean;
+  /** Tells what is waited for, when that is news, and resolves when anything has changed or the patience is over. Rejects when the signal aborts. */
+  next(reason: WaitingForDevices['reason'], resources: readonly string[], what: string): Promise<void>;
 }
 
 /** A refusal on the way; its message becomes the pod's. */
@@ -75,14 +89,14 @@ export class Admission implements DeviceAdmission {
     this.#manager = options.manager;
   }
 
-  /** Admissions that wait for a plugin now. */
+  /** Admissions that wait for a plugin or a release now. */
   get waiting(): number {
     return this.#waiting;
   }
 
   async admit(
     pod: Pod,
-    options: { signal: AbortSignal; onWaiting: (waiting: WaitingForDevices) => void },
+    options: { signal: AbortSignal; onWaiting: (waiting: WaitingForDevices) => void; impatient?: boolean },
   ): Promise<AdmissionResult> {
     const startedAt = this.#manager.clock.monotonicMs();
     this.#options.decisions?.began(pod);
@@ -98,7 +112,11 @@ export class Admission implements DeviceAdmission {
 
   async #admit(
     pod: Pod,
-    { signal, onWaiting }: { signal: AbortSignal; onWaiting: (waiting: WaitingForDevices) => void },
+    {
+      signal,
+      onWaiting,
+      impatient = false,
+    }: { signal: AbortSignal; onWaiting: (waiting: WaitingForDevices) => void; impatient?: boolean },
   ): Promise<AdmissionResult> {
     const podUid = pod.metadata.uid ?? '';
     const requests = containerRequests(pod);
@@ -115,8 +133,17 @@ export class Admission implements DeviceAdmission {
           wanted.delete(resource);
         }
       }
-      await this.#waitForPlugins([...wanted], signal, onWaiting);
-      const leave = await this.#queues.enter(wanted, signal);
+      const wait = this.#wait(onWaiting, signal);
+      let leave: () => void;
+      for (;;) {
+        signal.throwIfAborted();
+        await this.#waitForPlugins([...wanted], wait);
+        leave = await this.#queues.enter(wanted, signal);
+        const short = impatient || wait.isOver() ? [] : this.#shortUntilReleased(podUid, requests, wanted);
+        if (short.length === 0) break;
+        leave();
+        await wait.next('WaitingForRelease', short, `waiting for devices of ${short.join(', ')} to be released`);
+      }
       try {
         await this.#allocatePod(pod, requests, wanted, signal);
       } finally {
@@ -143,7 +170,7 @@ export class Admission implements DeviceAdmission {
     }
   }
 
-  async prepareStart(pod: Pod, containerName: string, signal: AbortSignal): Promise<ContainerOptions> {
+  async prepareStart(pod: Pod, containerName: string, signal: AbortSignal, attempt = 1): Promise<ContainerOptions> {
     const podUid = pod.metadata.uid ?? '';
     const { ledger } = this.#manager;
     const request = containerRequests(pod).find((candidate) => candidate.container === containerName);
@@ -164,6 +191,7 @@ export class Admission implements DeviceAdmission {
       }
       await this.#manager.recordAllocated(podUid, ledger.podAllocations(podUid));
     }
+    await this.#runBeforeUse(pod, containerName, signal, attempt);
     return this.#containerOptions(podUid, containerName);
   }
 
@@ -330,26 +358,69 @@ export class Admission implements DeviceAdmission {
     }
   }
 
-  /** A known resource whose plugin is not there yet delays the pod, visibly and bounded, instead of failing it. (kubernetes#125579) */
-  async #waitForPlugins(
-    resources: readonly string[],
-    signal: AbortSignal,
-    onWaiting: (waiting: WaitingForDevices) => void,
-  ): Promise<void> {
+  /** Every container start that has devices of a resource with such a command runs it, in the order of the resources. */
+  async #runBeforeUse(pod: Pod, container: string, signal: AbortSignal, attempt: number): Promise<void> {
+    const { beforeUse } = this.#options;
+    if (beforeUse === undefined || beforeUse.commands.size === 0) return;
+    const { name, namespace = 'default', uid = '' } = pod.metadata;
+    for (const allocation of this.#manager.ledger.containerAllocations(uid, container)) {
+      const { resource } = allocation;
+      const settings = beforeUse.commands.get(resource);
+      const deviceIds = [...deviceIdsOf(allocation)];
+      if (settings === undefined || deviceIds.length === 0) continue;
+      const run = { hook: 'beforeUse', resource, deviceIds, pod: { namespace, name, uid }, container } as const;
+      await beforeUse.hooks.run({ ...run, ...settings, attempt, signal });
+    }
+  }
+
+  /** Resources of which less is free than the pod needs, and enough once what is being released has come back. */
+  #shortUntilReleased(
+    podUid: string,
+    requests: readonly ContainerRequest[],
+    wanted: ReadonlySet<string>,
+  ): readonly string[] {
+    const { ledger } = this.#manager;
+    const releasing = [...wanted].filter((resource) => ledger.releasing(resource).returning > 0);
+    if (releasing.length === 0) return [];
+    const needs = needsOf(
+      requests.flatMap(({ container, kind, resources }) =>
+        [...resources].flatMap(([resource, asked]) =>
+          ledger.allocation(podUid, container, resource) === undefined ? [{ kind, resource, asked }] : [],
+        ),
+      ),
+    );
+    return releasing.filter((resource) => {
+      const free = ledger.capacity(resource)?.free ?? 0;
+      const needed = needs.get(resource) ?? 0;
+      return needed > free && needed <= free + ledger.releasing(resource).returning;
+    });
+  }
+
+  /** The patience of one admission, for everything it waits for; at its end the pod gets the kubelet's answer. */
+  #wait(onWaiting: (waiting: WaitingForDevices) => void, signal: AbortSignal): Patience {
     const { clock } = this.#manager;
     const until = clock.now() + (this.#options.waitForPluginMs ?? PLUGIN_WAIT_MS);
     let told = '';
+    return {
+      isOver: () => until - clock.now() <= 0,
+      next: async (reason, resources, what) => {
+        const message = `${what}, until ${new Date(until).toISOString()} at the latest`;
+        if (message !== told) onWaiting({ reason, resources, message, until });
+        told = message;
+        this.#waiting += 1;
+        await this.#nextChange(until - clock.now(), signal);
+        this.#waiting -= 1;
+        signal.throwIfAborted();
+      },
+    };
+  }
+
+  /** A known resource whose plugin is not there yet delays the pod, visibly and bounded, instead of failing it. (kubernetes#125579) */
+  async #waitForPlugins(resources: readonly string[], wait: Patience): Promise<void> {
     for (;;) {
-      signal.throwIfAborted();
       const absent = resources.filter((resource) => !this.#manager.isReady(resource));
-      const leftMs = until - clock.now();
-      if (absent.length === 0 || leftMs <= 0) return; // at the end of its patience the pod gets the kubelet's answer
-      const message = `waiting for the device plugin of ${absent.join(', ')}, until ${new Date(until).toISOString()} at the latest`;
-      if (message !== told) onWaiting({ resources: absent, message, until });
-      told = message;
-      this.#waiting += 1;
-      await this.#nextChange(leftMs, signal);
-      this.#waiting -= 1;
+      if (absent.length === 0 || wait.isOver()) return;
+      await wait.next('WaitingForDevicePlugin', absent, `waiting for the device plugin of ${absent.join(', ')}`);
     }
   }
 

@@ -16,6 +16,7 @@ import {
 } from '@devmgr/core';
 import { LineCounter, isMap, isScalar, isSeq, parseDocument, type Node as YamlNode } from 'yaml';
 import { z } from 'zod';
+import { DEFAULT_RELEASE_RULES, type ReleaseRules } from './release-keeper.ts';
 
 /** How the daemon is to run. Durations in milliseconds. docs/configuration.md explains each setting. */
 export interface DaemonConfig {
@@ -53,6 +54,10 @@ export interface ResourceConfig {
   /** Known before its plugin was ever seen: a pod that asks for it waits. */
   readonly expected: boolean;
   readonly pluginCallTimeoutMs?: number;
+  /** How devices that were given back are released. */
+  readonly release: ReleaseRules;
+  /** Command to run before each start of a container that has devices of it. */
+  readonly beforeUse?: readonly string[];
 }
 
 const DURATION_UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
@@ -122,6 +127,20 @@ const numaNodes = z
     }
   });
 
+/** A program with its arguments. */
+const hookCommand = z
+  .array(
+    z.string().refine((word) => !word.includes('\0'), 'must not contain a NUL character'),
+    'must be a list: the program, then its arguments; no shell is involved',
+  )
+  .min(1, 'must name a program')
+  .refine(([program = '']) => program !== '' && (program.startsWith('/') || !program.includes('/')), {
+    path: [0],
+    message: 'must be an absolute path, or a name that is looked up in PATH',
+  });
+
+const positiveDuration = duration.refine((ms) => ms > 0, 'must be longer than nothing');
+
 const fileSchema = z.strictObject({
   manifests: z.string().min(1).optional(),
   runtime: z.literal('process', 'must be "process", the only runtime of this version').optional(),
@@ -138,7 +157,20 @@ const fileSchema = z.strictObject({
   pluginCallTimeout: duration.optional(),
   unknownResources: z.enum(['reject', 'ignore']).optional(),
   resources: z
-    .record(resourceName, z.strictObject({ expected: z.boolean().optional(), pluginCallTimeout: duration.optional() }))
+    .record(
+      resourceName,
+      z.strictObject({
+        expected: z.boolean().optional(),
+        pluginCallTimeout: duration.optional(),
+        onRelease: hookCommand.optional(),
+        beforeUse: hookCommand.optional(),
+        hookTimeout: positiveDuration.optional(),
+        releaseTimeout: positiveDuration.optional(),
+        releaseBackOff: positiveDuration.optional(),
+        releaseBackOffMax: positiveDuration.optional(),
+        quarantineAfter: z.number().int().positive().optional(),
+      }),
+    )
     .optional(),
   topologyPolicy: word('policy', TOPOLOGY_POLICIES).optional(),
   topologyScope: word('scope', TOPOLOGY_SCOPES).optional(),
@@ -175,10 +207,13 @@ export function loadConfig(sources: ConfigSources): DaemonConfig {
     resources: { ...fromFile.resources, ...flags.data.resources },
   };
   const resources = new Map<string, ResourceConfig>();
-  for (const [name, { expected, pluginCallTimeout }] of Object.entries(merged.resources)) {
+  for (const [name, settings] of Object.entries(merged.resources)) {
+    const { expected, pluginCallTimeout, beforeUse } = settings;
     resources.set(name, {
       expected: expected ?? true,
       ...(pluginCallTimeout === undefined ? {} : { pluginCallTimeoutMs: pluginCallTimeout }),
+      release: releaseRules(settings),
+      ...(beforeUse === undefined ? {} : { beforeUse }),
     });
   }
   return {
@@ -204,6 +239,19 @@ export function loadConfig(sources: ConfigSources): DaemonConfig {
 }
 
 type FileSettings = z.infer<typeof fileSchema>;
+
+function releaseRules(settings: NonNullable<FileSettings['resources']>[string]): ReleaseRules {
+  const { onRelease, hookTimeout, releaseTimeout, releaseBackOff, releaseBackOffMax, quarantineAfter } = settings;
+  const defaults = DEFAULT_RELEASE_RULES;
+  return {
+    ...(onRelease === undefined ? {} : { onRelease }),
+    hookTimeoutMs: hookTimeout ?? defaults.hookTimeoutMs,
+    releaseTimeoutMs: releaseTimeout ?? defaults.releaseTimeoutMs,
+    releaseBackOffMs: releaseBackOff ?? defaults.releaseBackOffMs,
+    releaseBackOffMaxMs: releaseBackOffMax ?? defaults.releaseBackOffMaxMs,
+    quarantineAfter: quarantineAfter ?? defaults.quarantineAfter,
+  };
+}
 
 function topologyConfig(file: FileSettings, flags: FileSettings): TopologyConfig {
   const policy = flags.topologyPolicy ?? file.topologyPolicy ?? 'none';

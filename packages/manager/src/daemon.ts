@@ -8,6 +8,7 @@ import { DecisionBook } from './decision-book.ts';
 import { DeviceManager } from './device-manager.ts';
 import { EventRecorder } from './events.ts';
 import { Explainer } from './explainer.ts';
+import { HookCommands } from './hooks/hook-command.ts';
 import { startApi } from './http/server.ts';
 import { Inventory } from './inventory.ts';
 import { NodeStatus } from './node/node-status.ts';
@@ -135,6 +136,7 @@ export async function startDaemon(
         plugins: () => inventory.plugins(),
         pods: () => pods.list(),
         admissionsWaiting: () => admissionsWaiting(),
+        releases: () => inventory.releases(),
       },
     });
     const state = observedState(store, {
@@ -145,6 +147,8 @@ export async function startDaemon(
         nodeEvent('Warning', 'FailedToWriteState', message);
       },
     });
+    const hooks = new HookCommands({ owner: paths.stateDir, clock, log: log.child({ component: 'hooks' }) });
+    const podName = (uid: string): string | undefined => pods.nameOf(uid);
     const manager = new DeviceManager({
       ledger: new Ledger(),
       state,
@@ -155,9 +159,14 @@ export async function startDaemon(
       nodeName: config.nodeName,
       stoppedGraceMs: config.stoppedPluginGraceMs,
       expectedResources: [...config.resources].filter(([, resource]) => resource.expected).map(([name]) => name),
+      releases: {
+        rules: new Map([...config.resources].map(([name, { release }]) => [name, release])),
+        hooks,
+        metrics,
+        podName,
+      },
     });
     manager.restore(recovered);
-    const podName = (uid: string): string | undefined => pods.nameOf(uid);
     const decisions = new DecisionBook(manager, podName);
     const topology =
       alignment === undefined
@@ -176,6 +185,14 @@ export async function startDaemon(
           pluginCallTimeoutMs === undefined ? [] : [[name, pluginCallTimeoutMs] as const],
         ),
       ),
+      beforeUse: {
+        hooks,
+        commands: new Map(
+          [...config.resources].flatMap(([name, { beforeUse, release }]) =>
+            beforeUse === undefined ? [] : [[name, { command: beforeUse, timeoutMs: release.hookTimeoutMs }] as const],
+          ),
+        ),
+      },
       onDecision: (result, durationMs) => metrics.admission(result, durationMs),
       onAllocation: (failed, durationMs) => metrics.topologyAdmission(failed && topology !== undefined, durationMs),
     });
@@ -232,11 +249,15 @@ export async function startDaemon(
     // Closed before the sessions end: that a stopping manager sees no plugins is not worth remembering.
     started.push(() => store.close());
 
+    // After the pods: what they give back at the end is left to the next manager.
+    started.push(() => manager.releases.stop());
     started.push((stop) => pods.stop(stop));
+    if (needsCommands(config)) await hooks.endLeftovers();
     await pods.restore(recovered.pods, { rebooted: recovered.rebooted });
     // Whatever is recorded for pods that are gone, or that another manager left behind, is free again. (kubelet: UpdateAllocatedDevices)
     for (const uid of manager.ledger.podUids())
       if (!pods.isActive(uid)) await manager.release(uid).catch(() => undefined);
+    manager.releases.begin();
     if (recovered.allocations.length > 0) {
       nodeEvent(
         'Normal',
@@ -341,6 +362,12 @@ export async function startDaemon(
     await stopAll({ keepRunning: true });
     throw error;
   }
+}
+
+function needsCommands(config: DaemonConfig): boolean {
+  return [...config.resources.values()].some(
+    ({ beforeUse, release }) => beforeUse !== undefined || release.onRelease !== undefined,
+  );
 }
 
 /** Nothing under the policy `none`: no hints, and no look at the machine. CONFIG_INVALID when the policy cannot work on it. */

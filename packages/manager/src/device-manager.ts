@@ -1,4 +1,5 @@
 import type { Allocation, Device, Ledger, ListDiff } from '@devmgr/core';
+import { ReleaseKeeper, type ReleaseSettings } from './release-keeper.ts';
 import { ResourcePlugins, type PluginsChange } from './resource-plugins.ts';
 import type { Clock, EventSink, Logger, PluginHost, PluginSession, RecoveredState, StateWriter } from './ports.ts';
 
@@ -29,6 +30,8 @@ export interface DeviceManagerParts {
   /** Resources that are known from the configuration: a pod that asks for one waits for its plugin although it was never seen. */
   readonly expectedResources?: readonly string[];
   readonly stoppedGraceMs?: number;
+  /** Command hooks for devices that were given back. */
+  readonly releases?: ReleaseSettings;
 }
 
 /**
@@ -46,6 +49,8 @@ export class DeviceManager implements PluginHost {
   readonly ledger: Ledger;
   readonly metrics: DeviceManagerMetrics;
   readonly clock: Clock;
+  /** What is given back and not free yet. */
+  readonly releases: ReleaseKeeper;
   readonly #state: StateWriter;
   readonly #events: EventSink;
   readonly #log: Logger;
@@ -58,6 +63,8 @@ export class DeviceManager implements PluginHost {
   readonly #healthListeners = new Set<(podUid: string) => void>();
   readonly #since = new Map<string, Map<string, number>>();
   readonly #firstListed = new Map<string, number>();
+  /** Resources whose plugins ask to be told of releases; kept while they are away, and longer while something is held. */
+  readonly #releaseRequired = new Set<string>();
   #changePending = false;
 
   constructor(parts: DeviceManagerParts) {
@@ -70,11 +77,33 @@ export class DeviceManager implements PluginHost {
     this.#nodeName = parts.nodeName;
     this.#stoppedGraceMs = parts.stoppedGraceMs ?? STOPPED_PLUGIN_GRACE_MS;
     this.#expected = new Set(parts.expectedResources);
+    this.releases = new ReleaseKeeper({
+      ...parts,
+      settings: parts.releases,
+      plugin: (resource) => {
+        const plugins = this.#plugins.get(resource);
+        if (plugins?.ready !== true || plugins.primary === undefined) return 'away';
+        return plugins.primary.options.releaseRequired ? plugins.primary : 'unwilling';
+      },
+      releaseRequired: (resource) => this.#releaseRequired.has(resource),
+      event: (type, reason, message) => {
+        this.#nodeEvent(type, reason, message);
+      },
+      changed: ({ resource, deviceIds }) => {
+        for (const id of deviceIds) this.#touchDevice(resource, id, this.clock.now());
+        this.changed();
+      },
+    });
   }
 
   /** Takes over what was read at start, before any plugin connects. */
-  restore(recovered: Pick<RecoveredState, 'allocations' | 'resources'>): void {
+  restore(
+    recovered: Pick<RecoveredState, 'allocations' | 'resources'> &
+      Partial<Pick<RecoveredState, 'releases' | 'releaseRequired'>>,
+  ): void {
     this.ledger.restore(recovered.allocations);
+    this.releases.restore(recovered.releases ?? []);
+    for (const resource of recovered.releaseRequired ?? []) this.#releaseRequired.add(resource);
     for (const { resource, endpoint, preStartRequired } of recovered.resources) {
       const plugins = this.#pluginsOf(resource);
       plugins.endpoint = endpoint;
@@ -158,12 +187,19 @@ export class DeviceManager implements PluginHost {
     await this.#state.append({ type: 'allocated', podUid, allocations });
   }
 
-  /** Gives back everything a pod holds. Durable when resolved. */
+  /** Gives back everything a pod holds. Durable when resolved; what has a hook is free only once that has succeeded. */
   async release(podUid: string): Promise<void> {
-    const freed = this.ledger.releasePod(podUid);
+    const { freed, releases } = this.ledger.retirePod(podUid, (allocation, ids) =>
+      this.releases.releaseOf(allocation, ids),
+    );
     if (freed.length === 0) return;
     this.touchDevices(freed);
-    await this.#state.append({ type: 'released', podUid });
+    try {
+      await this.#state.append({ type: 'released', podUid, ...(releases.length === 0 ? {} : { releases }) });
+    } finally {
+      // Also when that failed: each attempt writes the release down first.
+      this.releases.pursue(releases);
+    }
   }
 
   // ---- What others read ----------------------------------------------------------------------------------------
@@ -274,13 +310,18 @@ export class DeviceManager implements PluginHost {
         'PluginSuperseded',
         `The device plugin at ${owner.socketPath} now speaks for ${plugins.resource}`,
       );
+    const { preStartRequired, releaseRequired } = owner.options;
+    if (releaseRequired) this.#releaseRequired.add(plugins.resource);
+    else this.#releaseRequired.delete(plugins.resource);
+    this.releases.pluginChanged(plugins.resource);
     this.#state
       .append({
         type: 'resource',
         resource: plugins.resource,
         // The watcher finds its plugins by itself.
         endpoint: plugins.remembered,
-        preStartRequired: owner.options.preStartRequired,
+        preStartRequired,
+        ...(releaseRequired ? { releaseRequired } : {}),
       })
       .catch(() => undefined); // the state reports it; the socket is merely not dialled at the next start
   }

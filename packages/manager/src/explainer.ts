@@ -21,6 +21,7 @@ import {
   type ExplainedResource,
   type Explanation,
   type ExplanationFacts,
+  type Ledger,
   type Pod,
   type PodNaming,
   type TopologyRules,
@@ -164,8 +165,8 @@ export class Explainer implements ExplainService {
   }
 
   /**
-   * A wish as admission would take it: it waits for a known resource whose plugin is not there, and the devices of each of
-   * `aligned` must suit the topology policy, each as if the others were not.
+   * A wish as admission would take it: it waits for a known resource whose plugin is not there, and for devices that are
+   * being released, and the devices of each of `aligned` must suit the topology policy, each as if the others were not.
    */
   #wish(
     limits: ReadonlyMap<string, number>,
@@ -193,6 +194,7 @@ export class Explainer implements ExplainService {
     const answers = requests.map((request): ExplainedRequest => {
       const waits = manager.isKnown(request.resource) && !manager.isReady(request.resource);
       if (waits) return { ...request, outcome: 'Waiting', refusedBy: null, deviceIds: [], holders: [] };
+      if (comesBack(manager.ledger, request)) return { ...request, outcome: 'Waiting', refusedBy: null };
       return refusal !== undefined && request.outcome === 'Fits' ? refusedByTopology(request, refusal.policy) : request;
     });
     return { requests: answers, placements };
@@ -223,4 +225,10 @@ export class Explainer implements ExplainService {
     const plugin = inventory.resources().find((resource) => resource.name === name)?.plugin ?? null;
     return { ...explainResource(manager.ledger, name, podName), plugin };
   }
+}
+
+/** Too few are free, and enough once what is being released has come back. */
+function comesBack(ledger: Ledger, { refusedBy, resource, asked }: ExplainedRequest): boolean {
+  if (refusedBy !== 'enough devices') return false;
+  return asked <= (ledger.capacity(resource)?.free ?? 0) + ledger.releasing(resource).returning;
 }

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
-import { naturalCompare, type DeviceState } from '@devmgr/core';
+import { naturalCompare, releasedPod, type DeviceState } from '@devmgr/core';
 import type { DeviceManager } from './device-manager.ts';
-import type { DeviceView, InventoryService, PluginView, ResourceView } from './ports.ts';
+import type { DeviceView, InventoryService, PluginView, ReleaseView, ResourceView } from './ports.ts';
 import type { ResourcePlugins } from './resource-plugins.ts';
 
 /** Names a pod for people: `namespace/name`, or undefined when it is not known here. */
@@ -60,6 +60,14 @@ export class Inventory implements InventoryService {
     return views.sort((a, b) => naturalCompare(a.name, b.name));
   }
 
+  releases(): ReleaseView[] {
+    return this.#manager.releases.views();
+  }
+
+  forgetRelease(name: string): Promise<void> {
+    return this.#manager.releases.forget(name);
+  }
+
   onChange(listener: () => void): () => void {
     return this.#manager.onChange(listener);
   }
@@ -96,15 +104,24 @@ export class Inventory implements InventoryService {
 
   #deviceView(resource: string, device: DeviceState, connected: boolean): DeviceView {
     const holder = device.holders[0];
+    const { release } = device;
+    const pod =
+      holder !== undefined ? (this.#podName(holder.podUid) ?? holder.podUid) : release && releasedPod(release);
     return {
       resource,
       id: device.id,
       health: connected && device.listed ? device.health : 'Unknown',
       numaNodes: device.numaNodes,
-      state: !device.listed ? 'Vanished' : holder !== undefined ? 'Allocated' : device.reserved ? 'Reserved' : 'Free',
-      pod: holder === undefined ? null : (this.#podName(holder.podUid) ?? holder.podUid),
-      container: holder?.container ?? null,
+      state: stateOf(device),
+      pod: pod ?? null,
+      container: holder?.container ?? release?.container ?? null,
       since: new Date(this.#manager.deviceSince(resource, device.id)).toISOString(),
     };
   }
+}
+
+function stateOf({ listed, holders, reserved, release }: DeviceState): DeviceView['state'] {
+  if (holders.length === 0 && release !== undefined) return release.quarantined ? 'Quarantined' : 'Releasing';
+  if (!listed) return 'Vanished';
+  return holders.length > 0 ? 'Allocated' : reserved ? 'Reserved' : 'Free';
 }

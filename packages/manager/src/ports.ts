@@ -12,6 +12,7 @@ import type {
   ObjectReference,
   Pod,
   Node,
+  Release,
   Ledger,
 } from '@devmgr/core';
 
@@ -38,6 +39,8 @@ export interface Logger {
 export interface PluginOptions {
   readonly preStartRequired: boolean;
   readonly preferredAllocationAvailable: boolean;
+  /** Wants to be told when devices were given back. */
+  readonly releaseRequired: boolean;
 }
 
 /** How a session came to be: the plugin called Register, its socket appeared in plugins_registry, or devmgr dialled a socket it remembered. */
@@ -70,6 +73,8 @@ export interface PluginSession {
   preferredAllocation(request: PreferredAllocationRequest, limits: CallLimits): Promise<readonly string[]>;
   /** PreStartContainer. Rejects with Go's error text. */
   preStart(deviceIds: readonly string[], limits: CallLimits): Promise<void>;
+  /** Released; does nothing with a plugin that did not ask for it. Rejects with Go's error text. */
+  released(release: Release, limits: CallLimits): Promise<void>;
   /** Cuts the stream and the connection; idempotent. `ended` is still delivered once. */
   close(): void;
 }
@@ -99,8 +104,10 @@ export type AdmissionResult =
   /** `reason` as in a pod's status (`UnexpectedAdmissionError`, `TopologyAffinityError`, …), `message` without the "Pod was rejected: " prefix. */
   | { readonly ok: false; readonly reason: string; readonly message: string };
 
-/** Called when an admission waits for plugins or for a turn; again when what it waits for changes. */
+/** Called when an admission waits for plugins or for releases; again when what it waits for changes. */
 export interface WaitingForDevices {
+  /** Reason of the pod's condition and event. */
+  readonly reason: 'WaitingForDevicePlugin' | 'WaitingForRelease';
   readonly resources: readonly string[];
   /** One line for people, for the pod's condition and event. */
   readonly message: string;
@@ -128,10 +135,15 @@ export interface DeviceAdmission {
   /** Decides about a whole pod: either every container has its devices and that is durable, or none has and nothing is held. Never rejects except when `signal` aborts (then nothing is held). */
   admit(
     pod: Pod,
-    options: { signal: AbortSignal; onWaiting: (waiting: WaitingForDevices) => void },
+    options: {
+      signal: AbortSignal;
+      onWaiting: (waiting: WaitingForDevices) => void;
+      /** Refuse at once when devices are short that are being released; they are waited for unless this is set. */
+      impatient?: boolean;
+    },
   ): Promise<AdmissionResult>;
-  /** Before every (re)start of a container: PreStartContainer where required, then the merged options. Rejects with the kubelet's text; the caller backs off and tries again. */
-  prepareStart(pod: Pod, containerName: string, signal: AbortSignal): Promise<ContainerOptions>;
+  /** Before every (re)start of a container: PreStartContainer where required, the beforeUse commands, then the merged options. `attempt` counts the tries of this start from 1. Rejects with the kubelet's text; the caller backs off and tries again. */
+  prepareStart(pod: Pod, containerName: string, signal: AbortSignal, attempt?: number): Promise<ContainerOptions>;
   /** Gives everything the pod holds back; durable when resolved; nothing to do is fine. */
   release(podUid: string): Promise<void>;
   /** Health of what a container holds, for `allocatedResourcesStatus`. */
@@ -141,6 +153,28 @@ export interface DeviceAdmission {
   ): readonly { resource: string; deviceId: string; health: 'Healthy' | 'Unhealthy' | 'Unknown' }[];
   /** Calls `listener` with the uid of each pod whose devices changed health; returns how to stop. */
   onHealthChange(listener: (podUid: string) => void): () => void;
+}
+
+/** One run of a command that the configuration names for a resource. */
+export interface HookRun {
+  readonly hook: 'onRelease' | 'beforeUse';
+  /** Program and arguments; no shell is involved. */
+  readonly command: readonly string[];
+  readonly resource: string;
+  readonly deviceIds: readonly string[];
+  /** Namespace and name are empty when they are not known any more. */
+  readonly pod: { readonly namespace: string; readonly name: string; readonly uid: string };
+  readonly container: string;
+  /** How often it was run for the same purpose, this time included. */
+  readonly attempt: number;
+  readonly timeoutMs: number;
+  /** Ends the command. */
+  readonly signal: AbortSignal;
+}
+
+export interface HookRunner {
+  /** Resolves when the command ended with exit code 0. Rejects with HOOK_FAILED otherwise; nothing of it runs any more then. */
+  run(run: HookRun): Promise<void>;
 }
 
 /** Records v1 Events; repeated equal ones are counted, not multiplied. */
@@ -157,6 +191,9 @@ export const EVENT_REASONS = {
   CheckpointSetAside:
     'A checkpoint or journal could not be read; it was kept under another name and the previous generation used.',
   DevicesChanged: 'A plugin listed devices that differ from its last list.',
+  DeviceQuarantined:
+    'Devices could not be released several times in a row; they stay out of use while that is tried on, slowly.',
+  DeviceReleased: 'Devices whose release had failed before, or was given up by hand, are free.',
   DeviceUnhealthy: 'A device became unhealthy.',
   DeviceHealthy: 'A device became healthy again.',
   DeviceVanished: 'A device that a container holds is no longer listed.',
@@ -170,6 +207,7 @@ export const EVENT_REASONS = {
   PluginRefused: 'A registration was refused.',
   PluginSuperseded: 'A newer connection for the same resource took over.',
   PodResourcesUnavailable: 'The PodResources API cannot be served; it is tried again every ten seconds.',
+  ReleaseFailed: 'A hook for devices that were given back failed; it is tried again, and nobody gets them before.',
   ResourceRemoved: 'A resource whose plugin stayed away for the grace period was removed from the node.',
   Started: 'A container was started.',
   Starting: 'The manager started.',
@@ -177,6 +215,8 @@ export const EVENT_REASONS = {
   UnexpectedAdmissionError: 'The pod was refused; the message says why.',
   WaitingForDevicePlugin:
     'The pod asks for a known resource whose plugin is not there yet; admission waits, for a bounded time.',
+  WaitingForRelease:
+    'The pod asks for devices that were given back and are not released yet; admission waits, for a bounded time.',
 } as const;
 export type EventReason = keyof typeof EVENT_REASONS;
 
@@ -264,8 +304,9 @@ export interface DeviceView {
   readonly id: string;
   readonly health: string;
   readonly numaNodes: readonly number[];
-  readonly state: 'Free' | 'Reserved' | 'Allocated' | 'Releasing' | 'Vanished';
-  /** `namespace/name` of the holder. */
+  /** `Releasing` and `Quarantined` were given back and are handed out to nobody before their release succeeded. */
+  readonly state: 'Free' | 'Reserved' | 'Allocated' | 'Releasing' | 'Quarantined' | 'Vanished';
+  /** `namespace/name` of the holder, or of who had it last while it is released. */
   readonly pod: string | null;
   readonly container: string | null;
   /** RFC 3339 time of the last change of health or holder. */
@@ -287,12 +328,40 @@ export interface PluginView {
   readonly message: string | null;
 }
 
+/** Devices of one allocation that were given back and are not free yet. */
+export interface ReleaseView {
+  readonly name: string;
+  readonly resource: string;
+  readonly devices: readonly string[];
+  /** `namespace/name` of the pod that had them, or its uid. */
+  readonly pod: string;
+  readonly container: string;
+  readonly state: 'Releasing' | 'Quarantined';
+  /** What is to be done next. */
+  readonly hook: 'command' | 'plugin';
+  /** Attempts of that begun so far. */
+  readonly attempts: number;
+  /** Attempts that failed in a row. */
+  readonly failures: number;
+  /** Of the last attempt that failed. */
+  readonly lastError: string | null;
+  /** RFC 3339 time at which the devices were given back. */
+  readonly since: string;
+  /** RFC 3339 time of the next attempt; null while one is under way or the plugin is waited for. */
+  readonly nextTry: string | null;
+  readonly waitingForPlugin: boolean;
+}
+
 /** Read side of the inventory. `changed` listeners are told the kind of what changed, coalesced per turn of the event loop. */
 export interface InventoryService {
   resources(): readonly ResourceView[];
   /** All devices, or those of one resource, in natural order. */
   devices(resource?: string): readonly DeviceView[];
   plugins(): readonly PluginView[];
+  /** Oldest first. */
+  releases(): readonly ReleaseView[];
+  /** Gives a release up: its devices are free without it. NOT_FOUND, STATE_WRITE_FAILED. */
+  forgetRelease(name: string): Promise<void>;
   onChange(listener: () => void): () => void;
 }
 
@@ -359,6 +428,10 @@ export interface RecoveredState {
     readonly endpoint: string | null;
     readonly preStartRequired: boolean;
   }[];
+  /** Devices that were given back and wait for their release. */
+  readonly releases: readonly Release[];
+  /** Resources whose plugins ask for releases, those included that are known no more and of which something is held. */
+  readonly releaseRequired: readonly string[];
   readonly pods: readonly Pod[];
   /** True when the machine was restarted since the state was written (boot ids differ). */
   readonly rebooted: boolean;

@@ -43,7 +43,42 @@ describe('loadConfig', () => {
     );
     const config = loadConfig({ rootDir: '/r', file: path, flags: { nodeName: 'from-flag', listen: undefined } });
     expect(config).toMatchObject({ nodeName: 'from-flag', waitForPluginMs: 90_000 });
-    expect(config.resources.get('example.com/gpu')).toEqual({ expected: true, pluginCallTimeoutMs: 120_000 });
+    expect(config.resources.get('example.com/gpu')).toEqual({
+      expected: true,
+      pluginCallTimeoutMs: 120_000,
+      release: {
+        hookTimeoutMs: 300_000,
+        releaseTimeoutMs: 30_000,
+        releaseBackOffMs: 1_000,
+        releaseBackOffMaxMs: 60_000,
+        quarantineAfter: 5,
+      },
+    });
+  });
+
+  it('takes hooks of resources, and says what is wrong with them and where', () => {
+    const hooks = (text: string) => loadConfig({ rootDir: '/r', file: file(`resources:\n  a.b/c:\n    ${text}\n`) });
+    const { release, beforeUse } =
+      hooks(
+        '{ onRelease: [/sbin/reset, --all], beforeUse: [prepare], hookTimeout: 10m, quarantineAfter: 2 }',
+      ).resources.get('a.b/c') ?? {};
+    expect(release).toMatchObject({ onRelease: ['/sbin/reset', '--all'], hookTimeoutMs: 600_000, quarantineAfter: 2 });
+    expect(beforeUse).toEqual(['prepare']);
+    expect(failure(() => hooks('onRelease: /sbin/reset --all'))).toBe(
+      '/devmgr.yaml:3:16: resources.a.b/c.onRelease: must be a list: the program, then its arguments; no shell is involved',
+    );
+    expect(failure(() => hooks('onRelease: []'))).toBe(
+      '/devmgr.yaml:3:16: resources.a.b/c.onRelease: must name a program',
+    );
+    expect(failure(() => hooks('beforeUse: [bin/x]'))).toBe(
+      '/devmgr.yaml:3:17: resources.a.b/c.beforeUse.0: must be an absolute path, or a name that is looked up in PATH',
+    );
+    expect(failure(() => hooks('hookTimeout: 0s'))).toBe(
+      '/devmgr.yaml:3:18: resources.a.b/c.hookTimeout: must be longer than nothing',
+    );
+    expect(failure(() => hooks('quarantineAfter: 0'))).toMatch(
+      /^\/devmgr\.yaml:3:22: resources\.a\.b\/c\.quarantineAfter: /,
+    );
   });
 
   it('takes an empty file', () => {

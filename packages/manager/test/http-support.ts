@@ -14,6 +14,7 @@ import type {
   LogOptions,
   NodeService,
   PluginView,
+  ReleaseView,
   PodService,
   ResourceView,
   WatchListener,
@@ -138,6 +139,7 @@ export class MemoryInventory implements InventoryService {
   resourceList: readonly ResourceView[] = [];
   deviceList: readonly DeviceView[] = [];
   pluginList: readonly PluginView[] = [];
+  releaseList: readonly ReleaseView[] = [];
 
   resources(): readonly ResourceView[] {
     return this.resourceList;
@@ -149,6 +151,17 @@ export class MemoryInventory implements InventoryService {
 
   plugins(): readonly PluginView[] {
     return this.pluginList;
+  }
+
+  releases(): readonly ReleaseView[] {
+    return this.releaseList;
+  }
+
+  async forgetRelease(name: string): Promise<void> {
+    if (!this.releaseList.some((release) => release.name === name)) {
+      throw new DevmgrError('NOT_FOUND', `releases "${name}" not found`);
+    }
+    this.releaseList = this.releaseList.filter((release) => release.name !== name);
   }
 
   onChange(listener: () => void): () => void {

@@ -43,7 +43,7 @@ export class PodResourcesKit {
   readonly log = new SilentLog();
   readonly events: { reason: string; message: string }[] = [];
   readonly metrics = createMetrics({
-    sources: { resources: () => [], plugins: () => [], pods: () => [], admissionsWaiting: () => 0 },
+    sources: { resources: () => [], plugins: () => [], pods: () => [], releases: () => [], admissionsWaiting: () => 0 },
     processMetrics: false,
   });
   /** By uid; replace an object to change a pod. */

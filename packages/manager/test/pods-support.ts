@@ -173,7 +173,8 @@ export class TestAdmission implements DeviceAdmission {
     const requests = containerRequests(pod);
     const wanted = requests.flatMap(({ resources }) => [...resources.keys()]);
     while (wanted.some((resource) => this.late.has(resource))) {
-      options.onWaiting({ resources: wanted, message: `waiting for the plugin of ${wanted.join(', ')}`, until: 0 });
+      const message = `waiting for the plugin of ${wanted.join(', ')}`;
+      options.onWaiting({ reason: 'WaitingForDevicePlugin', resources: wanted, message, until: 0 });
       await new Promise<void>((resolve) => {
         this.#wakeLate.add(resolve);
         signal.addEventListener('abort', () => resolve(), { once: true });

@@ -10,12 +10,17 @@ function session(socketPath: string): PluginSession {
     resource: 'example.com/r',
     socketPath,
     origin: 'register',
-    options: { preStartRequired: socketPath.includes('prestart'), preferredAllocationAvailable: false },
+    options: {
+      preStartRequired: socketPath.includes('prestart'),
+      preferredAllocationAvailable: false,
+      releaseRequired: false,
+    },
     connectedAt: 0,
     live: true,
     allocate: () => Promise.reject(new Error('not called')),
     preferredAllocation: () => Promise.reject(new Error('not called')),
     preStart: () => Promise.reject(new Error('not called')),
+    released: () => Promise.reject(new Error('not called')),
     close: () => undefined,
   };
 }

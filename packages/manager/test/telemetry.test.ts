@@ -1,6 +1,6 @@
 import { describe, expect, it, vi, onTestFinished } from 'vitest';
 import type { Pod } from '@devmgr/core';
-import type { PluginView, ResourceView } from '../src/ports.ts';
+import type { PluginView, ReleaseView, ResourceView } from '../src/ports.ts';
 import { SystemClock } from '../src/system-clock.ts';
 import { createHealth } from '../src/telemetry/health.ts';
 import { createLog } from '../src/telemetry/log.ts';
@@ -13,16 +13,18 @@ interface Sources {
   plugins: PluginView[];
   pods: Pod[];
   waiting: number;
+  releases: ReleaseView[];
 }
 
 function metricsOver(sources: Partial<Sources> = {}): { metrics: Metrics; sources: Sources } {
-  const all: Sources = { resources: [], plugins: [], pods: [], waiting: 0, ...sources };
+  const all: Sources = { resources: [], plugins: [], pods: [], waiting: 0, releases: [], ...sources };
   const metrics = createMetrics({
     processMetrics: false,
     sources: {
       resources: () => all.resources,
       plugins: () => all.plugins,
       pods: () => all.pods,
+      releases: () => all.releases,
       admissionsWaiting: () => all.waiting,
     },
   });
@@ -182,7 +184,13 @@ describe('metrics', () => {
   });
 
   it('of the process come along unless unwanted', async () => {
-    const sources = { resources: () => [], plugins: () => [], pods: () => [], admissionsWaiting: () => 0 };
+    const sources = {
+      resources: () => [],
+      plugins: () => [],
+      pods: () => [],
+      releases: () => [],
+      admissionsWaiting: () => 0,
+    };
     expect(await createMetrics({ sources }).render()).toContain('process_cpu_seconds_total');
     expect(await createMetrics({ sources, processMetrics: false }).render()).not.toContain('process_');
   });

@@ -17,7 +17,7 @@ const OUTCOMES: Readonly<Record<ExplainedRequest['outcome'], string>> = {
   Refused: 'Refused',
   Failed: 'Failed after the choice',
   NotReached: 'Not reached',
-  Waiting: 'Waits for its plugin',
+  Waiting: 'Waits',
   Ignored: 'Ignored: not registered',
 };
 

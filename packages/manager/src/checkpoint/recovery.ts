@@ -84,7 +84,7 @@ export async function recoverState(paths: StatePaths, nowMs: number): Promise<Re
   const podSnapshot = await readPods(paths, aside, problems);
   const journal = await readJournal(paths.stateDir, problems);
 
-  image.loadCheckpoint(devices.allocations, devices.resources);
+  image.loadCheckpoint(devices.allocations, devices.resources, devices.extension);
   for (const pod of podSnapshot.pods) image.apply({ type: 'pod', pod });
   const foreign = devices.found.state === 'foreign';
   const deviceBase = foreign ? Number.MAX_SAFE_INTEGER : devices.found.sequence;
@@ -117,6 +117,7 @@ interface DevicesFound {
   readonly found: SnapshotFound;
   readonly allocations: readonly Allocation[];
   readonly resources: ReadonlyMap<string, CheckpointEndpoint>;
+  readonly extension?: CheckpointExtension;
   readonly bootId: string;
 }
 
@@ -172,7 +173,13 @@ function devicesFound({ data, extension }: ParsedCheckpoint, found: SnapshotFoun
     allocations.push({ podUid, container, resource, deviceIds, response: bytes });
   }
   if (leftOut > MAX_LISTED) problems.push(`${String(leftOut - MAX_LISTED)} more checkpoint entries were left out`);
-  return { found, allocations: lastOfEach(allocations), resources, bootId: extension?.bootId ?? '' };
+  return {
+    found,
+    allocations: lastOfEach(allocations),
+    resources,
+    ...(extension === undefined ? {} : { extension }),
+    bootId: extension?.bootId ?? '',
+  };
 }
 
 /** A later entry for the same container and resource replaces an earlier one, as in the kubelet. */

@@ -62,8 +62,8 @@ export class Snapshots {
     sequence: number,
     source: Pick<SnapshotSource, 'resources'> | undefined,
   ): Uint8Array {
-    const { data, endpoints } = image.toCheckpoint(source);
-    return encodeCheckpoint(data, { sequence, bootId: this.#bootId, endpoints });
+    const { data, ...extension } = image.toCheckpoint(source);
+    return encodeCheckpoint(data, { sequence, bootId: this.#bootId, ...extension });
   }
 
   #encodePods(image: StateImage, sequence: number): Uint8Array {

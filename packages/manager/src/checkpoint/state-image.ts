@@ -6,7 +6,9 @@ import {
   type CheckpointData,
   type CheckpointEndpoint,
   type CheckpointEntry,
+  type CheckpointExtension,
   type Pod,
+  type Release,
 } from '@devmgr/core';
 import type { SnapshotSource, StateRecord } from '../ports.ts';
 
@@ -22,6 +24,9 @@ export function isPodRecord(record: StateRecord): boolean {
 export class StateImage {
   readonly #allocations = new Map<string, readonly Allocation[]>();
   readonly #resources = new Map<string, CheckpointEndpoint>();
+  /** Resources whose plugins ask for releases; kept beyond the resource, for what is still held of it. */
+  readonly #releaseRequired = new Set<string>();
+  readonly #releases = new Map<string, Release>();
   /** As text, by uid: the objects belong to others, who may change them before their next record is written. */
   readonly #pods = new Map<string, string>();
 
@@ -33,12 +38,21 @@ export class StateImage {
         break;
       case 'released':
         this.#allocations.delete(record.podUid);
+        for (const release of record.releases ?? []) this.#releases.set(release.id, release);
+        break;
+      case 'release':
+        this.#releases.set(record.release.id, record.release);
+        break;
+      case 'release-ended':
+        this.#releases.delete(record.id);
         break;
       case 'resource':
         this.#resources.set(record.resource, {
           endpoint: record.endpoint,
           preStartRequired: record.preStartRequired,
         });
+        if (record.releaseRequired === true) this.#releaseRequired.add(record.resource);
+        else this.#releaseRequired.delete(record.resource);
         break;
       case 'resource-removed':
         this.#resources.delete(record.resource);
@@ -60,6 +74,17 @@ export class StateImage {
     return [...this.#resources].map(([resource, endpoint]) => ({ resource, ...endpoint }));
   }
 
+  releases(): readonly Release[] {
+    return [...this.#releases.values()];
+  }
+
+  /** Of the resources that are known, or of which something is held or being released. */
+  releaseRequired(): readonly string[] {
+    if (this.#releaseRequired.size === 0) return [];
+    const inUse = new Set([...this.allocations(), ...this.releases()].map(({ resource }) => resource));
+    return [...this.#releaseRequired].filter((resource) => this.#resources.has(resource) || inUse.has(resource));
+  }
+
   /** In the order in which they were first written. */
   pods(): readonly Pod[] {
     return this.podRecords(0).flatMap((text) => {
@@ -74,7 +99,13 @@ export class StateImage {
   }
 
   /** Takes over what a checkpoint holds. */
-  loadCheckpoint(allocations: readonly Allocation[], resources: ReadonlyMap<string, CheckpointEndpoint>): void {
+  loadCheckpoint(
+    allocations: readonly Allocation[],
+    resources: ReadonlyMap<string, CheckpointEndpoint>,
+    { releases = [], releaseRequired = [] }: Pick<CheckpointExtension, 'releases' | 'releaseRequired'> = {},
+  ): void {
+    for (const release of releases) this.#releases.set(release.id, release);
+    for (const resource of releaseRequired) this.#releaseRequired.add(resource);
     for (const [podUid, ofPod] of groupByPod(allocations)) this.#allocations.set(podUid, ofPod);
     for (const [resource, endpoint] of resources) this.#resources.set(resource, endpoint);
   }
@@ -83,6 +114,8 @@ export class StateImage {
   toCheckpoint(live?: Pick<SnapshotSource, 'resources'>): {
     data: CheckpointData;
     endpoints: ReadonlyMap<string, CheckpointEndpoint>;
+    releases: readonly Release[];
+    releaseRequired: readonly string[];
   } {
     const endpoints = new Map(this.#resources);
     const registered = new Map<string, readonly string[]>(
@@ -92,7 +125,12 @@ export class StateImage {
       registered.set(resource, healthyIds);
       endpoints.set(resource, { endpoint, preStartRequired });
     }
-    return { data: { entries: this.allocations().map(toEntry), registered }, endpoints };
+    return {
+      data: { entries: this.allocations().map(toEntry), registered },
+      endpoints,
+      releases: this.releases(),
+      releaseRequired: this.releaseRequired(),
+    };
   }
 }
 

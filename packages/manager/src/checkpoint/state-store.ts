@@ -88,6 +88,8 @@ export class StateStore implements StateWriter {
     const recovered: RecoveredState = {
       allocations: recovery.image.allocations(),
       resources: recovery.image.resources(),
+      releases: recovery.image.releases(),
+      releaseRequired: recovery.image.releaseRequired(),
       pods: recovery.image.pods(),
       rebooted: recovery.bootIds.size > 0 && !recovery.bootIds.has(bootId),
       problems,

@@ -8,7 +8,15 @@ import {
   type Status,
   type WatchEvent,
 } from '@devmgr/core';
-import type { DeviceView, LeaseMessage, LeaseRequest, LogOptions, PluginView, ResourceView } from '../ports.ts';
+import type {
+  DeviceView,
+  LeaseMessage,
+  LeaseRequest,
+  LogOptions,
+  PluginView,
+  ReleaseView,
+  ResourceView,
+} from '../ports.ts';
 import { parseJsonLines } from './json-lines.ts';
 import { openResponse, readChunks, readText, type SocketRequest } from './socket-request.ts';
 import { errorOf, isStatus } from './status-map.ts';
@@ -49,6 +57,10 @@ export interface ApiClient {
   resources(): Promise<readonly ResourceView[]>;
   devices(resource?: string): Promise<readonly DeviceView[]>;
   plugins(): Promise<readonly PluginView[]>;
+  /** Devices that were given back and are not free yet. */
+  releases(): Promise<readonly ReleaseView[]>;
+  /** Gives a release up: its devices are free without it. */
+  deleteRelease(name: string): Promise<void>;
   /** Why a pod got its devices or not. */
   explainPod(namespace: string, name: string): Promise<Explanation>;
   /** Whether a container that asks for this would get it now. */
@@ -57,6 +69,7 @@ export interface ApiClient {
   watchResources(signal: AbortSignal): AsyncIterable<readonly ResourceView[]>;
   watchDevices(resource: string | undefined, signal: AbortSignal): AsyncIterable<readonly DeviceView[]>;
   watchPlugins(signal: AbortSignal): AsyncIterable<readonly PluginView[]>;
+  watchReleases(signal: AbortSignal): AsyncIterable<readonly ReleaseView[]>;
   /** `granted` is yielded only when the lease is certain: leaving the loop before gives it up, after does not. */
   lease(request: LeaseRequest, signal: AbortSignal): AsyncIterable<LeaseMessage>;
   attachLease(uid: string, process: { pid: number; startTime: number }): Promise<void>;
@@ -94,6 +107,10 @@ export function createApiClient(socketPath: string): ApiClient {
     resources: () => list('/devmgr/v1/resources'),
     devices: (resource) => list(`/devmgr/v1/devices${query({ resource })}`),
     plugins: () => list('/devmgr/v1/plugins'),
+    releases: () => list('/devmgr/v1/releases'),
+    deleteRelease: async (name) => {
+      await ask('DELETE', `/devmgr/v1/releases/${encodeURIComponent(name)}`);
+    },
     explainPod: (namespace, name) => ask('GET', `/devmgr/v1/explain${query({ pod: `${namespace}/${name}` })}`),
     explainLimits: (limits) => {
       const wish = Object.entries(limits).map(([resource, count]) => `${resource}=${String(count)}`);
@@ -103,6 +120,7 @@ export function createApiClient(socketPath: string): ApiClient {
     watchDevices: (resource, signal) =>
       watchList(socketPath, `/devmgr/v1/devices${query({ resource, watch: true })}`, signal),
     watchPlugins: (signal) => watchList(socketPath, `/devmgr/v1/plugins${query({ watch: true })}`, signal),
+    watchReleases: (signal) => watchList(socketPath, `/devmgr/v1/releases${query({ watch: true })}`, signal),
     lease: (request, signal) => acquireLease(socketPath, request, signal),
     attachLease: async (uid, process) => {
       await ask('PUT', `/devmgr/v1/leases/${encodeURIComponent(uid)}/process`, process);

@@ -14,6 +14,7 @@ export const STATUS_OF_CODE = {
   CONFIG_INVALID: { httpStatus: 500, reason: 'InternalError' },
   CONFLICT: { httpStatus: 409, reason: 'Conflict' },
   DEADLINE_EXCEEDED: { httpStatus: 504, reason: 'Timeout' },
+  HOOK_FAILED: { httpStatus: 503, reason: 'ServiceUnavailable' },
   INTERNAL: { httpStatus: 500, reason: 'InternalError' },
   LISTEN_FAILED: { httpStatus: 500, reason: 'InternalError' },
   MANAGER_ALREADY_RUNNING: { httpStatus: 409, reason: 'Conflict' },

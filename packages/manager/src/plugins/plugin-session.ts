@@ -1,5 +1,5 @@
-import { DevmgrError } from '@devmgr/core';
-import { DevicePluginClientService, goErrorText, type RpcClient } from '@devmgr/wire';
+import { DevmgrError, type Release } from '@devmgr/core';
+import { DevicePluginClientService, goErrorText, lifecycle, type RpcClient } from '@devmgr/wire';
 import type {
   CallLimits,
   Clock,
@@ -15,9 +15,10 @@ import { dial } from './dial.ts';
 import { ListPacer } from './list-pacer.ts';
 import { pause } from './pause.ts';
 
-/** DevicePlugin whose lists stay undecoded until it is known that they are wanted. */
+/** DevicePlugin, whose lists stay undecoded until it is known that they are wanted, and what plugins may serve beside it. */
 const SessionService = {
   ...DevicePluginClientService,
+  released: lifecycle.DeviceLifecycleService.released,
   listAndWatch: {
     ...DevicePluginClientService.listAndWatch,
     responseDeserialize: (bytes: Buffer): Uint8Array => bytes,
@@ -84,6 +85,7 @@ export async function openSession(options: SessionOptions): Promise<PluginSessio
     session = new ConnectedSession(client, options, {
       preStartRequired: answer.preStartRequired,
       preferredAllocationAvailable: answer.getPreferredAllocationAvailable,
+      releaseRequired: answer.releaseRequired === true,
     });
   } catch (error) {
     client.close();
@@ -168,6 +170,13 @@ class ConnectedSession implements PluginSession {
   async preStart(deviceIds: readonly string[], limits: CallLimits): Promise<void> {
     if (!this.options.preStartRequired) return;
     await this.#call(limits, (call) => this.#client.preStartContainer({ devicesIds: [...deviceIds] }, call));
+  }
+
+  async released(release: Release, limits: CallLimits): Promise<void> {
+    if (!this.options.releaseRequired) return;
+    const { id, deviceIds, podNamespace, podName, podUid, attempts } = release;
+    const request = { releaseId: id, deviceIds: [...deviceIds], podNamespace, podName, podUid, attempt: attempts };
+    await this.#call(limits, (call) => this.#client.released(request, call));
   }
 
   close(): void {

@@ -191,14 +191,15 @@ export class ContainerWorker {
   /** Tries until it runs; undefined when told to stop. */
   async #start(attempt: number): Promise<ContainerInstance | undefined> {
     const services = this.#services;
-    for (;;) {
+    for (let attemptToStart = 1; ; attemptToStart += 1) {
       if (this.#quit.signal.aborted) return undefined;
       if (this.#status.state.terminated === undefined && this.#status.lastState.terminated === undefined) {
         this.#set({ ...this.#status, state: { waiting: { reason: 'ContainerCreating' } } }, 'passing');
       }
       try {
         const pod = this.#pod();
-        const options = await services.admission.prepareStart(pod, this.container.name, this.#quit.signal);
+        const { signal } = this.#quit;
+        const options = await services.admission.prepareStart(pod, this.container.name, signal, attemptToStart);
         if (isAborted(this.#quit.signal)) return undefined;
         const instance = await services.runtime.start({ pod, container: this.container, attempt, options });
         // Told to stop in the meantime: it gets what is left of its time.

@@ -1,5 +1,12 @@
 import { DevmgrError, type ObjectMeta, type Pod } from '@devmgr/core';
-import type { AdmissionResult, ContainerOptions, EventReason, LeaseMessage, LeaseRequest } from '../ports.ts';
+import type {
+  AdmissionResult,
+  ContainerOptions,
+  EventReason,
+  LeaseMessage,
+  LeaseRequest,
+  WaitingForDevices,
+} from '../ports.ts';
 import type { ProcessIdentity } from '../process-identity.ts';
 import { isAborted, WakeUp } from '../wake-up.ts';
 import { Lease } from './lease.ts';
@@ -174,7 +181,7 @@ export class LeaseManager {
           }, request.waitForDevicesMs)
         : () => undefined;
     let last = '';
-    const wait = (reason: 'WaitingForDevicePlugin' | 'WaitingForDevices', message: string): void => {
+    const wait = (reason: WaitingForDevices['reason'] | 'WaitingForDevices', message: string): void => {
       if (message === last) return;
       last = message;
       lease.showWaiting(reason, message);
@@ -183,9 +190,9 @@ export class LeaseManager {
     try {
       const either = AbortSignal.any([signal, limit.signal, this.#stop.signal]);
       for (;;) {
-        const result = await this.#tryOnce(lease, either, limit.signal, (message) => {
-          wait('WaitingForDevicePlugin', message);
-        });
+        const onWaiting = ({ reason, message }: WaitingForDevices): void => wait(reason, message);
+        const impatient = request.waitForDevicesMs === 0;
+        const result = await this.#tryOnce(lease, either, limit.signal, onWaiting, impatient);
         if (result === 'timeout') {
           this.#refuse(lease, tell, 'DeadlineExceeded', `no devices within the time to wait: ${last}`);
           return;
@@ -217,12 +224,11 @@ export class LeaseManager {
     lease: Lease,
     signal: AbortSignal,
     limit: AbortSignal,
-    onWaiting: (message: string) => void,
+    onWaiting: (waiting: WaitingForDevices) => void,
+    impatient: boolean,
   ): Promise<AdmissionResult | 'timeout'> {
     try {
-      return await lease.admit(signal, (waiting) => {
-        onWaiting(waiting.message);
-      });
+      return await lease.admit(signal, onWaiting, impatient);
     } catch (error) {
       if (limit.aborted && !lease.over.aborted) return 'timeout';
       throw error;

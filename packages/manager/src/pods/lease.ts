@@ -64,9 +64,13 @@ export class Lease {
   }
 
   /** One try to get the devices. Rejects when `signal` aborts. */
-  async admit(signal: AbortSignal, onWaiting: (waiting: WaitingForDevices) => void): Promise<AdmissionResult> {
+  async admit(
+    signal: AbortSignal,
+    onWaiting: (waiting: WaitingForDevices) => void,
+    impatient: boolean,
+  ): Promise<AdmissionResult> {
     const either = AbortSignal.any([signal, this.#over.signal]);
-    const result = await this.#services.admission.admit(this.pod, { signal: either, onWaiting });
+    const result = await this.#services.admission.admit(this.pod, { signal: either, onWaiting, impatient });
     either.throwIfAborted();
     return result;
   }
@@ -87,12 +91,12 @@ export class Lease {
     return options;
   }
 
-  showWaiting(reason: 'WaitingForDevicePlugin' | 'WaitingForDevices', message: string): void {
+  showWaiting(reason: WaitingForDevices['reason'] | 'WaitingForDevices', message: string): void {
     const { clock, events } = this.#services;
     const change = { type: 'DevicesReady', status: 'False', reason, message } as const;
     const conditions = withCondition(this.pod.status?.conditions ?? [], change, timestamp(clock.now()));
     this.#record.setStatus({ phase: 'Pending', ...this.pod.status, conditions });
-    if (reason === 'WaitingForDevicePlugin') events.record(podReference(this.pod), 'Normal', reason, message);
+    if (reason !== 'WaitingForDevices') events.record(podReference(this.pod), 'Normal', reason, message);
   }
 
   /** Names the process, durably, and ends the lease when it is gone. Rejects with CONFLICT when it does not run or another one was named. */

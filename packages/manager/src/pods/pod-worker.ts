@@ -199,9 +199,9 @@ export class PodWorker {
   }
 
   #showWaiting(waiting: WaitingForDevices): void {
-    const condition = { type: 'DevicesReady', status: 'False', reason: 'WaitingForDevicePlugin' } as const;
+    const condition = { type: 'DevicesReady', status: 'False', reason: waiting.reason } as const;
     this.#setStatus({ conditions: this.#condition({ ...condition, message: waiting.message }) });
-    this.#services.events.record(podReference(this.#pod), 'Normal', 'WaitingForDevicePlugin', waiting.message);
+    this.#services.events.record(podReference(this.#pod), 'Normal', waiting.reason, waiting.message);
   }
 
   #setAdmitted(): void {

@@ -21,7 +21,7 @@ export const METRICS = {
   },
   devmgr_admission_waiting: {
     type: 'gauge',
-    help: 'Pods whose admission is waiting for device plugins or for its turn.',
+    help: 'Pods whose admission is waiting for device plugins or for devices to be released.',
     labels: [],
   },
   devmgr_devices: {
@@ -54,6 +54,17 @@ export const METRICS = {
     type: 'gauge',
     help: 'Pods of this manager by phase.',
     labels: ['phase'],
+  },
+  devmgr_release_attempt_duration_seconds: {
+    type: 'histogram',
+    help: 'Duration of hooks that release devices which were given back, a run at a time.',
+    labels: ['resource', 'hook', 'result'],
+    buckets: [0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300],
+  },
+  devmgr_releases: {
+    type: 'gauge',
+    help: 'Releases under way by state; each names the devices of one allocation.',
+    labels: ['resource', 'state'],
   },
   devmgr_state_write_failures_total: {
     type: 'counter',

@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 import { isExtendedResourceName, type Pod } from '@devmgr/core';
-import type { AdmissionResult, PluginView, PodResourcesMetrics, ResourceView } from '../ports.ts';
+import type { AdmissionResult, PluginView, PodResourcesMetrics, ReleaseView, ResourceView } from '../ports.ts';
 import { METRICS, type MetricName } from './metric-table.ts';
 import { podResourcesCounters } from './pod-resources-counters.ts';
 import { rejectionReasonLabel } from './rejection-reason.ts';
@@ -13,6 +13,7 @@ export interface MetricSources {
   readonly resources: () => readonly ResourceView[];
   readonly plugins: () => readonly PluginView[];
   readonly pods: () => readonly Pod[];
+  readonly releases: () => readonly Pick<ReleaseView, 'resource' | 'state'>[];
   /** How many admissions wait at the moment. */
   readonly admissionsWaiting: () => number;
 }
@@ -24,6 +25,8 @@ export interface Metrics extends PodResourcesMetrics {
   /** A Register request for `resource` arrived, valid or not. */
   registration(resource: string): void;
   pluginCall(resource: string, call: PluginCall, seconds: number, ok: boolean): void;
+  /** One run of a hook for devices that were given back ended. */
+  releaseAttempt(resource: string, hook: 'command' | 'plugin', seconds: number, ok: boolean): void;
   /** An admission was decided after `durationMs`. */
   admission(result: AdmissionResult, durationMs: number): void;
   /** A pod was given its devices, or not, after `durationMs` of its turn; `failed` only where a topology policy is in force. */
@@ -61,6 +64,7 @@ export function createMetrics({ sources, processMetrics = true }: MetricsOptions
   const aligned = new Counter(settings(registry, 'kubelet_container_aligned_compute_resources_count'));
   const notAligned = new Counter(settings(registry, 'kubelet_container_aligned_compute_resources_failure_count'));
   const journalAppends = new Counter(settings(registry, 'devmgr_journal_appends_total'));
+  const releaseDuration = new Histogram(settings(registry, 'devmgr_release_attempt_duration_seconds'));
   const stateWriteFailures = new Counter(settings(registry, 'devmgr_state_write_failures_total'));
 
   const labelled = new Set<string>();
@@ -79,6 +83,9 @@ export function createMetrics({ sources, processMetrics = true }: MetricsOptions
       const label = resourceLabel(resource);
       callDuration.observe({ resource: label, call, result: ok ? 'ok' : 'error' }, seconds);
       if (call === 'Allocate') allocDuration.observe({ resource_name: label }, seconds);
+    },
+    releaseAttempt(resource, hook, seconds, ok) {
+      releaseDuration.observe({ resource: resourceLabel(resource), hook, result: ok ? 'ok' : 'error' }, seconds);
     },
     admission(result, durationMs) {
       admissionDuration.observe({ result: result.ok ? 'admitted' : 'refused' }, durationMs / 1_000);
@@ -121,6 +128,15 @@ function addGauges(registry: Registry, sources: MetricSources): void {
       counts.set(phase, (counts.get(phase) ?? 0) + 1);
     }
     for (const [phase, count] of counts) set({ phase }, count);
+  });
+  gauge(registry, 'devmgr_releases', (set) => {
+    const counts = new Map<string, { resource: string; state: string; count: number }>();
+    for (const { resource, state } of sources.releases()) {
+      const known = counts.get(`${resource} ${state}`) ?? { resource, state: state.toLowerCase(), count: 0 };
+      known.count += 1;
+      counts.set(`${resource} ${state}`, known);
+    }
+    for (const { resource, state, count } of counts.values()) set({ resource, state }, count);
   });
   gauge(registry, 'devmgr_plugin_sessions', (set) => {
     set({}, sources.plugins().filter((plugin) => plugin.state !== 'Disconnected').length);

@@ -1,6 +1,6 @@
 import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { decodeCheckpoint, encodeCheckpoint, type CheckpointData } from '@devmgr/core';
+import { decodeCheckpoint, encodeCheckpoint, type CheckpointData, type Release } from '@devmgr/core';
 import { describe, expect, test } from 'vitest';
 import { allocation, healthy, ManualClock, newPlace, openStore, pod } from './store-kit.ts';
 
@@ -64,9 +64,61 @@ describe('StateStore', () => {
       resources: [{ resource: 'a/c', endpoint: null, preStartRequired: false }],
       pods: [pod('pod2')],
       rebooted: false,
+      releases: [],
+      releaseRequired: [],
       problems: [],
     });
     await expect(stat(place.checkpoint)).rejects.toThrow('ENOENT');
+  });
+
+  test('releases, and who asks for them, are read back from journal and snapshot', async () => {
+    const place = await newPlace();
+    const { store } = await openStore(place);
+    const release = (id: string, ...deviceIds: string[]): Release => ({
+      ...{ id, resource: 'a/b', deviceIds, podUid: 'pod1', podNamespace: 'n', podName: 'p', container: 'c', since: 1 },
+      ...{ plugin: true, commandDone: false, attempts: 0, failures: 0, lastError: '', quarantined: false },
+    });
+    const tried = { ...release('r2', 'd2'), attempts: 3, failures: 2, lastError: 'no' };
+    await store.append({
+      type: 'resource',
+      resource: 'a/b',
+      endpoint: null,
+      preStartRequired: false,
+      releaseRequired: true,
+    });
+    await store.append({
+      type: 'resource',
+      resource: 'a/c',
+      endpoint: null,
+      preStartRequired: false,
+      releaseRequired: true,
+    });
+    await store.append({ type: 'resource', resource: 'a/c', endpoint: null, preStartRequired: false });
+    await store.append({
+      type: 'resource',
+      resource: 'a/d',
+      endpoint: null,
+      preStartRequired: false,
+      releaseRequired: true,
+    });
+    await store.append({ type: 'allocated', podUid: 'pod1', allocations: FIVE.slice(0, 3) });
+    await store.append({
+      type: 'released',
+      podUid: 'pod1',
+      releases: [release('r1', 'd0', 'd1'), release('r2', 'd2')],
+    });
+    await store.append({ type: 'release', release: tried });
+    await store.append({ type: 'release-ended', id: 'r1' });
+    // Its plugin is gone for good, and what is released of it still needs that plugin; a/d has nothing of the kind.
+    await store.append({ type: 'resource-removed', resource: 'a/b' });
+    await store.append({ type: 'resource-removed', resource: 'a/d' });
+    const expected = { allocations: [], releases: [tried], releaseRequired: ['a/b'], problems: [] };
+    const fromJournal = await openStore(place);
+    expect(fromJournal.recovered).toMatchObject(expected);
+    await fromJournal.store.snapshot();
+    await fromJournal.store.append({ type: 'release', release: { ...tried, attempts: 4 } });
+    await fromJournal.store.append({ type: 'release', release: tried });
+    expect((await openStore(place)).recovered).toMatchObject(expected);
   });
 
   test('a snapshot is written when things calm down, and not again when nothing has changed', async () => {
@@ -177,6 +229,8 @@ describe('StateStore', () => {
       resources: [{ resource: 'x.com/y', endpoint: null, preStartRequired: false }],
       pods: [pod('pod1')],
       rebooted: false,
+      releases: [],
+      releaseRequired: [],
       problems: [],
     });
     await first.store.append({ type: 'allocated', podUid: 'pod2', allocations: FIVE.slice(3, 4) });

@@ -11,7 +11,11 @@ describe('opening a session', () => {
     const fixture = new SessionFixture();
     const plugin = await fixture.plugin({ preStartRequired: true, preferredAllocationAvailable: true, devices: ['a'] });
     const session = await fixture.open();
-    expect(session.options).toEqual({ preStartRequired: true, preferredAllocationAvailable: true });
+    expect(session.options).toEqual({
+      preStartRequired: true,
+      preferredAllocationAvailable: true,
+      releaseRequired: false,
+    });
     expect(session.live).toBe(true);
     expect(fixture.host.calls.map(({ type }) => type)).toEqual(['connected']);
     await eventually('the list', () => fixture.host.lists.length === 1);

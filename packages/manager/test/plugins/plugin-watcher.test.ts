@@ -301,10 +301,11 @@ describe('one watched socket', () => {
             connectedAt: 0,
             live: true,
           },
-          options: { preStartRequired: false, preferredAllocationAvailable: false },
+          options: { preStartRequired: false, preferredAllocationAvailable: false, releaseRequired: false },
           allocate: () => Promise.resolve(new Uint8Array()),
           preferredAllocation: () => Promise.resolve([]),
           preStart: () => Promise.resolve(),
+          released: () => Promise.resolve(),
           close: () => undefined,
           end: () => {
             session.live = false;

@@ -58,7 +58,7 @@ describe('scenarios of registration', () => {
         await second.register(fixture.kubeletSocket, RESOURCE);
         await eventually('the second list', () => fixture.host.lists.length === 2);
         expect(fixture.host.capacity(RESOURCE)).toEqual({ capacity: 2, allocatable: 2 });
-        expect(fixture.host.sessions[1]?.options).toEqual(flags);
+        expect(fixture.host.sessions[1]?.options).toEqual({ ...flags, releaseRequired: false });
         const third = await fixture.plugin({ ...flags, devices: ['D3'] }, 'three.sock');
         await third.register(fixture.kubeletSocket, RESOURCE);
         await eventually('the third', () => fixture.host.capacity(RESOURCE)?.capacity === 1);
@@ -171,7 +171,10 @@ describe('scenarios of registration', () => {
     await plugin.register(fixture.kubeletSocket, RESOURCE, {
       options: { preStartRequired: true, getPreferredAllocationAvailable: false },
     });
-    expect(fixture.host.sessions[0]?.options).toEqual({ preStartRequired: false, preferredAllocationAvailable: true });
+    expect(fixture.host.sessions[0]?.options).toMatchObject({
+      preStartRequired: false,
+      preferredAllocationAvailable: true,
+    });
   });
 
   test('scenario 18: Register returns although ListAndWatch stays silent', async () => {

@@ -6,6 +6,7 @@ import {
   bindService,
   createClient,
   deviceplugin,
+  lifecycle,
   encodeContainerAllocateResponse,
   listenUnix,
   pluginregistration,
@@ -33,6 +34,8 @@ export interface PluginScript {
   preferredAllocation: Answer<deviceplugin.PreferredAllocationRequest, deviceplugin.PreferredAllocationResponse>;
   /** Default: agrees. */
   preStart: Answer<deviceplugin.PreStartContainerRequest, deviceplugin.PreStartContainerResponse>;
+  /** What devmgr says when devices were given back; asked for with `releaseRequired` in `options`. Default: agrees. */
+  released: Answer<lifecycle.ReleasedRequest, lifecycle.ReleasedResponse>;
   /** Throwing ends a ListAndWatch right after it was opened. Default: nothing. */
   streamOpened: (context: CallContext) => void | Promise<void>;
   /** Only with `registry`. Default: type DevicePlugin, the resource, no endpoint, v1beta1. */
@@ -230,7 +233,13 @@ export class ScriptedPlugin {
         return this.#script.preStart(request, context);
       },
     });
-    if (this.#options.registry !== true) return [plugin];
+    const released = bindService(lifecycle.DeviceLifecycleService, {
+      released: async (request, context) => {
+        this.#record('Released', request);
+        return this.#script.released(request, context);
+      },
+    });
+    if (this.#options.registry !== true) return [plugin, released];
     const registration = bindService(pluginregistration.RegistrationService, {
       getInfo: async (request, context) => {
         this.#record('GetInfo', request);
@@ -241,7 +250,7 @@ export class ScriptedPlugin {
         return this.#script.notify(request, context);
       },
     });
-    return [plugin, registration];
+    return [plugin, released, registration];
   }
 
   async *#listAndWatch(
@@ -298,6 +307,7 @@ function defaultScript(resource: string): PluginScript {
       })),
     }),
     preStart: () => ({}),
+    released: () => ({}),
     streamOpened: () => undefined,
     getInfo: () => ({ type: 'DevicePlugin', name: resource, endpoint: '', supportedVersions: [API_VERSION] }),
     notify: () => ({}),

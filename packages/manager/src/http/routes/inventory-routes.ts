@@ -1,8 +1,8 @@
 import type { ApiContext, ApiRequest, Route } from '../context.ts';
 import { serveListWatch } from '../list-stream.ts';
-import { booleanQuery } from '../request-params.ts';
+import { booleanQuery, pathParam } from '../request-params.ts';
 
-/** What Kubernetes has no shape for: resources, devices and plugins, each `{"items": […]}`. */
+/** What Kubernetes has no shape for: resources, devices, plugins and releases, each `{"items": […]}`. */
 export function inventoryRoutes(context: ApiContext): readonly Route[] {
   const { inventory } = context;
   const serve = (request: ApiRequest, list: () => readonly unknown[]): Response => {
@@ -27,6 +27,19 @@ export function inventoryRoutes(context: ApiContext): readonly Route[] {
     {
       path: '/devmgr/v1/plugins',
       handlers: { GET: (request) => serve(request, () => inventory.plugins()) },
+    },
+    {
+      path: '/devmgr/v1/releases',
+      handlers: { GET: (request) => serve(request, () => inventory.releases()) },
+    },
+    {
+      path: '/devmgr/v1/releases/:name',
+      handlers: {
+        DELETE: async (request) => {
+          await inventory.forgetRelease(pathParam(request, 'name'));
+          return request.json({});
+        },
+      },
     },
   ];
 }
