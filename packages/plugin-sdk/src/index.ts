@@ -1,4 +1,8 @@
 /** Write a Kubernetes device plugin in 20 lines, for devmgr or a kubelet. */
+export { writeCdiFile } from './cdi-file.ts';
+export type { CdiFile, CdiFileOptions } from './cdi-file.ts';
+export { cdiDocument, cdiName } from './cdi-spec.ts';
+export type { CdiDeviceNode, CdiEdits, CdiHook, CdiIntelRdt, CdiMount, CdiSpec, CdiSpecDevice } from './cdi-spec.ts';
 export { annotations, cdiDevice, containerResponse, deviceNode, env, mount } from './container-response.ts';
 export type { ResponsePiece } from './container-response.ts';
 export type { DeviceScan, DeviceSource } from './device-source.ts';
