@@ -7,6 +7,20 @@ export { annotations, cdiDevice, containerResponse, deviceNode, env, mount } fro
 export type { ResponsePiece } from './container-response.ts';
 export type { DeviceScan, DeviceSource } from './device-source.ts';
 export type { DeviceInput, PluginDevice } from './plugin-device.ts';
+export { HookError } from './lifecycle/hook-call.ts';
+export type {
+  DevicePhase,
+  DeviceStatus,
+  DriverInstall,
+  DriverStatus,
+  DriverVerdict,
+  HealthReport,
+  HealthVerdict,
+  HookCall,
+  LifecycleLimits,
+  PluginLifecycle,
+  ReleaseCall,
+} from './lifecycle/lifecycle-spec.ts';
 export { consoleLog, silentLog } from './plugin-log.ts';
 export type { PluginLog } from './plugin-log.ts';
 export type {
