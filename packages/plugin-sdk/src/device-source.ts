@@ -1,4 +1,5 @@
 import { DevmgrError } from '@devmgr/core';
+import { pause } from './pause.ts';
 import type { DeviceInput } from './plugin-device.ts';
 import { WakeUp } from './wake-up.ts';
 
@@ -27,6 +28,8 @@ interface Receiver {
   /** The source, or a list of it, failed; the source is followed further where it can be. */
   readonly onError: (error: unknown) => void;
   readonly signal: AbortSignal;
+  /** Is given a function that makes a scan begin at once; called before the first. */
+  readonly onScanning?: ((rescan: () => void) => void) | undefined;
 }
 
 export function isScan(source: DeviceSource): source is DeviceScan {
@@ -64,12 +67,13 @@ export async function followSource(source: DeviceSource, receiver: Receiver): Pr
   }
 }
 
-async function repeatScan(source: DeviceScan, { onDevices, onError, signal }: Receiver): Promise<void> {
+async function repeatScan(source: DeviceScan, { onDevices, onError, signal, onScanning }: Receiver): Promise<void> {
   const wakeUp = new WakeUp();
   const hint = (): void => {
     wakeUp.hint();
   };
   signal.addEventListener('abort', hint);
+  onScanning?.(hint);
   const unwatch = source.watch?.(hint);
   try {
     while (!signal.aborted) {
@@ -120,17 +124,4 @@ async function readIterable(source: AsyncIterable<readonly DeviceInput[]>, recei
 /** Read afresh: the compiler would otherwise remember that a signal was not aborted before an await. */
 function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
-}
-
-async function pause(delayMs: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  await new Promise<void>((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, delayMs);
-    signal.addEventListener('abort', done);
-  });
 }

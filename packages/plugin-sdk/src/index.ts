@@ -1,8 +1,26 @@
 /** Write a Kubernetes device plugin in 20 lines, for devmgr or a kubelet. */
+export { writeCdiFile } from './cdi-file.ts';
+export type { CdiFile, CdiFileOptions } from './cdi-file.ts';
+export { cdiDocument, cdiName } from './cdi-spec.ts';
+export type { CdiDeviceNode, CdiEdits, CdiHook, CdiIntelRdt, CdiMount, CdiSpec, CdiSpecDevice } from './cdi-spec.ts';
 export { annotations, cdiDevice, containerResponse, deviceNode, env, mount } from './container-response.ts';
 export type { ResponsePiece } from './container-response.ts';
 export type { DeviceScan, DeviceSource } from './device-source.ts';
 export type { DeviceInput, PluginDevice } from './plugin-device.ts';
+export { HookError } from './lifecycle/hook-call.ts';
+export type {
+  DevicePhase,
+  DeviceStatus,
+  DriverInstall,
+  DriverStatus,
+  DriverVerdict,
+  HealthReport,
+  HealthVerdict,
+  HookCall,
+  LifecycleLimits,
+  PluginLifecycle,
+  ReleaseCall,
+} from './lifecycle/lifecycle-spec.ts';
 export { consoleLog, silentLog } from './plugin-log.ts';
 export type { PluginLog } from './plugin-log.ts';
 export type {

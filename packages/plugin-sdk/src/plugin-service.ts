@@ -17,6 +17,8 @@ interface ServiceOptions {
   readonly behaviour: PluginBehaviour;
   readonly feed: DeviceFeed;
   readonly log: PluginLog;
+  /** Ask managers that know of it to tell when devices are given back. */
+  readonly releaseRequired?: boolean | undefined;
   readonly onStreamOpened: (stream: OpenStream) => void;
   readonly onStreamEnded: (stream: OpenStream) => void;
 }
@@ -63,6 +65,7 @@ export class PluginService {
     return {
       preStartRequired: this.#behaviour.preStart !== undefined,
       getPreferredAllocationAvailable: this.#behaviour.preferredAllocation !== undefined,
+      ...(this.#options.releaseRequired === true ? { releaseRequired: true } : {}),
     };
   }
 

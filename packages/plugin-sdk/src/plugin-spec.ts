@@ -1,5 +1,6 @@
 import type { ResponsePiece } from './container-response.ts';
 import type { DeviceSource } from './device-source.ts';
+import type { DeviceStatus, DriverStatus, HealthVerdict, PluginLifecycle } from './lifecycle/lifecycle-spec.ts';
 import type { DeviceInput } from './plugin-device.ts';
 import type { PluginLog } from './plugin-log.ts';
 
@@ -39,6 +40,8 @@ export interface PluginBehaviour {
   preStart?(deviceIds: readonly string[], call: CallInfo): void | Promise<void>;
   /** Sees each call before it is answered and holds it up until done; throwing fails the call. For logging, and for faults in tests. */
   intercept?(method: PluginMethod, deviceIds: readonly string[], call: CallInfo): void | Promise<void>;
+  /** What is to happen to devices before, between and after their uses: driver, initialisation, health, reset, release. */
+  readonly lifecycle?: PluginLifecycle | undefined;
 }
 
 /**
@@ -103,6 +106,10 @@ export interface Plugin {
   readonly problem: string | undefined;
   /** ListAndWatch streams open now. */
   readonly streams: number;
+  /** How each device is, and why; what managers that know of it are told too. */
+  readonly devices: readonly DeviceStatus[];
+  /** How the driver is; undefined without `ready` and `install`. */
+  readonly driver: DriverStatus | undefined;
   /** Resolves at the first registration; rejects when the plugin is closed before it. Need not be awaited. */
   readonly registered: Promise<void>;
   /**
@@ -110,6 +117,12 @@ export interface Plugin {
    * source it holds until the source's next list. Throws PLUGIN_INVALID and changes nothing when the list cannot be sent.
    */
   update(devices: readonly DeviceInput[]): void;
+  /** Scans now instead of at the next turn. Does nothing with a list or an async iterable as source. */
+  rescan(): void;
+  /** A verdict on a device's health from the author's own watching; needs no confirmation by others. Throws PLUGIN_INVALID for an unknown id or without a lifecycle. */
+  reportHealth(deviceId: string, verdict: HealthVerdict): void;
+  /** Gives a quarantined or failing device its next chance now; without an id, the driver. Throws PLUGIN_INVALID for an unknown id. */
+  recover(deviceId?: string): void;
   /** Ends streams, closes and unlinks the socket; resolves when nothing is left. May be called again. */
   close(): Promise<void>;
 }

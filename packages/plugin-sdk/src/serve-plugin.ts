@@ -1,9 +1,15 @@
-import { resolve } from 'node:path';
-import { DevmgrError, checkResourceName } from '@devmgr/core';
+import { basename, join, resolve } from 'node:path';
+import { DevmgrError, HEALTHY, checkResourceName } from '@devmgr/core';
+import type { Device } from '@devmgr/core';
 import { bindService, deviceplugin, pluginregistration } from '@devmgr/wire';
-import type { RpcError, ServiceBinding } from '@devmgr/wire';
+import type { RpcError, ServiceBinding, lifecycle } from '@devmgr/wire';
 import { DeviceFeed } from './device-feed.ts';
 import { checkSource, followSource } from './device-source.ts';
+import { livingBehaviour } from './lifecycle/living-behaviour.ts';
+import type { DeviceStatus, DriverStatus, HealthVerdict } from './lifecycle/lifecycle-spec.ts';
+import { PluginLife } from './lifecycle/plugin-life.ts';
+import { pluginReport } from './lifecycle/plugin-report.ts';
+import { PluginReporter } from './lifecycle/plugin-reporter.ts';
 import { checkDevices } from './plugin-device.ts';
 import type { DeviceInput } from './plugin-device.ts';
 import { messageOf, silentLog } from './plugin-log.ts';
@@ -15,6 +21,8 @@ import type { Plugin, PluginBehaviour, PluginPlacement, PluginState, PluginTimin
 import { API_VERSION } from './register-call.ts';
 import { RegistrationKeeper } from './registration.ts';
 
+/** Since when devices are what they are, where nobody keeps account. */
+const STARTED = new Date();
 const KUBELET_DIR = '/var/lib/kubelet';
 
 /**
@@ -39,12 +47,20 @@ export class ServedPlugin implements Plugin {
   readonly #service: PluginService;
   readonly #socket: PluginSocket;
   readonly #keeper: RegistrationKeeper;
+  readonly #reporter: PluginReporter;
+  readonly #living: PluginLife | undefined;
   readonly #timing: PluginTiming;
   readonly #log: PluginLog;
   readonly #life = new AbortController();
+  /** Devices may be taken in: whatever has to be there before them is. */
+  #isPrepared: boolean;
+  /** The newest list of the source, not taken in yet. */
+  #early: readonly Device[] | undefined;
   /** Why the last list of the source could not be had or used. */
   #sourceProblem: string | undefined;
+  #rescan: (() => void) | undefined;
   #running: Promise<void> | undefined;
+  readonly #reporting: Promise<void>;
   #closing: Promise<void> | undefined;
   #settleRegistered: { resolve: () => void; reject: (error: Error) => void } | undefined;
 
@@ -55,13 +71,33 @@ export class ServedPlugin implements Plugin {
     const dir = resolve(
       placement.pluginDir ?? `${KUBELET_DIR}/${way === 'register' ? 'device-plugins' : 'plugins_registry'}`,
     );
+    const managerSocket = join(way === 'register' ? dir : resolve(dir, '..', 'device-plugins'), 'kubelet.sock');
     this.resource = resource;
     this.#log = placement.log ?? silentLog;
     this.#timing = { ...DEFAULT_TIMING, ...placement.timing };
+    this.#living =
+      behaviour.lifecycle === undefined
+        ? undefined
+        : new PluginLife({
+            resource,
+            hooks: behaviour.lifecycle,
+            pluginDir: dir,
+            managerSocket,
+            log: this.#log,
+            manager: () => this.#reporter.manager,
+            publish: (list) => {
+              this.#publish(list);
+            },
+            onChange: () => {
+              this.#reporter.changed();
+            },
+          });
+    this.#isPrepared = this.#living === undefined;
     this.#service = new PluginService({
-      behaviour,
+      behaviour: this.#living === undefined ? behaviour : livingBehaviour(behaviour, this.#living),
       feed: this.#feed,
       log: this.#log,
+      releaseRequired: this.#living?.releaseRequired,
       onStreamOpened: (stream) => {
         this.#keeper.streamOpened(stream);
       },
@@ -71,6 +107,7 @@ export class ServedPlugin implements Plugin {
     });
     const services = [bindService(deviceplugin.DevicePluginService, this.#service.handlers)];
     if (way === 'registry') services.push(this.#registryService());
+    if (this.#living?.releaseRequired === true) services.push(this.#living.service());
     this.#socket = new PluginSocket({
       resource,
       dir,
@@ -96,9 +133,11 @@ export class ServedPlugin implements Plugin {
       this.#settleRegistered = { resolve, reject };
     });
     this.registered.catch(() => undefined); // Nobody has to wait for it.
+    this.#reporter = new PluginReporter({ managerSocket, signal: this.#life.signal, report: () => this.#report() });
     // A list that cannot be sent is the author's mistake, told now and not in a log.
     if (isList(devices)) this.update(devices);
-    else void this.#follow(behaviour);
+    void this.#begin(behaviour);
+    this.#reporting = this.#reporter.run();
     const { signal } = placement;
     if (signal !== undefined) this.#closeWith(signal);
   }
@@ -112,17 +151,38 @@ export class ServedPlugin implements Plugin {
   }
 
   get problem(): string | undefined {
-    return this.#sourceProblem ?? this.#keeper.problem;
+    return this.#living?.problem ?? this.#sourceProblem ?? this.#keeper.problem;
   }
 
   get streams(): number {
     return this.#service.streams;
   }
 
+  get devices(): readonly DeviceStatus[] {
+    return this.#living?.devices ?? (this.#feed.current ?? []).map(listedStatus);
+  }
+
+  get driver(): DriverStatus | undefined {
+    return this.#living?.driver;
+  }
+
   update(devices: readonly DeviceInput[]): void {
-    const changed = this.#feed.replace(checkDevices(this.resource, devices));
-    if (changed) this.#log.debug({ resource: this.resource, devices: devices.length }, 'devices changed');
-    if (!this.#life.signal.aborted) this.#running ??= this.#keeper.run();
+    const checked = checkDevices(this.resource, devices);
+    if (!this.#isPrepared) this.#early = checked;
+    else if (this.#living === undefined) this.#publish(checked);
+    else this.#living.found(checked);
+  }
+
+  rescan(): void {
+    this.#rescan?.();
+  }
+
+  reportHealth(deviceId: string, verdict: HealthVerdict): void {
+    this.#mustLive().report(deviceId, verdict);
+  }
+
+  recover(deviceId?: string): void {
+    this.#mustLive().recover(deviceId);
   }
 
   /** Ends the streams as a failing plugin would, and goes on. */
@@ -137,6 +197,7 @@ export class ServedPlugin implements Plugin {
 
   async #close(): Promise<void> {
     this.#life.abort();
+    this.#living?.close();
     this.#keeper.close();
     this.#service.endStreams();
     this.#settleRegistered?.reject(
@@ -145,23 +206,69 @@ export class ServedPlugin implements Plugin {
     await this.#socket.close(this.#timing.closeGraceMs);
     await this.#running;
     await this.#socket.close(0); // The keeper may have been binding a new one.
+    await this.#reporting;
     this.#log.debug({ resource: this.resource }, 'closed');
+  }
+
+  /** Prepares what has to be there first, then follows the source. */
+  async #begin(behaviour: PluginBehaviour): Promise<void> {
+    await this.#living?.prepare();
+    if (this.#life.signal.aborted) return;
+    this.#isPrepared = true;
+    this.#reporter.changed();
+    const early = this.#early;
+    this.#early = undefined;
+    if (early !== undefined) this.#living?.found(early);
+    if (!isList(behaviour.devices)) await this.#follow(behaviour);
+  }
+
+  /** Gives managers the list, and begins to look for one. */
+  #publish(devices: readonly Device[]): void {
+    const changed = this.#feed.replace(devices);
+    if (changed) this.#log.debug({ resource: this.resource, devices: devices.length }, 'devices changed');
+    if (this.#life.signal.aborted || this.#running !== undefined) return;
+    this.#running = this.#keeper.run();
+    this.#reporter.changed();
   }
 
   #follow({ devices }: PluginBehaviour): Promise<void> {
     return followSource(devices, {
       signal: this.#life.signal,
+      onScanning: (rescan) => {
+        this.#rescan = rescan;
+      },
       onDevices: (list) => {
         this.update(list);
+        if (this.#sourceProblem === undefined) return;
         this.#sourceProblem = undefined;
+        this.#reporter.changed();
       },
       onError: (error) => {
         const cause = messageOf(error);
         if (cause === this.#sourceProblem) return; // Logged already.
         this.#sourceProblem = cause;
+        this.#reporter.changed();
         this.#log.error({ resource: this.resource, cause }, 'listing devices failed');
       },
     });
+  }
+
+  #report(): lifecycle.PluginReport {
+    return pluginReport({
+      resource: this.resource,
+      endpoint: basename(this.socketPath),
+      state: this.state,
+      driver: this.driver,
+      hasListed: this.#feed.current !== undefined,
+      problem: this.problem,
+      sourceProblem: this.#sourceProblem,
+      devices: this.#living?.devices ?? [],
+    });
+  }
+
+  #mustLive(): PluginLife {
+    if (this.#living !== undefined) return this.#living;
+    throw new DevmgrError('PLUGIN_INVALID', `${this.resource}: the plugin was given no lifecycle`);
   }
 
   #registryService(): ServiceBinding {
@@ -212,4 +319,11 @@ function checkBehaviour(behaviour: PluginBehaviour): void {
 
 function isList(devices: PluginBehaviour['devices']): devices is readonly DeviceInput[] {
   return Array.isArray(devices);
+}
+
+/** What is to be said about a device whose life is its source's own business. */
+function listedStatus({ id, health }: Device): DeviceStatus {
+  const status = { id, since: STARTED, progress: undefined };
+  if (health === HEALTHY) return { ...status, phase: 'Ready', reason: '', message: '' };
+  return { ...status, phase: 'Failing', reason: 'ListedUnhealthy', message: `its source lists it as ${health}` };
 }

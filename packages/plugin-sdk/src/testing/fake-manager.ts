@@ -1,6 +1,6 @@
 import { mkdir, readdir, lstat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { bindService, createClient, deviceplugin, listenUnix, pluginregistration } from '@devmgr/wire';
+import { bindService, createClient, deviceplugin, lifecycle, listenUnix, pluginregistration } from '@devmgr/wire';
 import type { UnixServer } from '@devmgr/wire';
 import { openSession } from './fake-session.ts';
 import type { FakeSession } from './fake-session.ts';
@@ -16,6 +16,8 @@ export interface FakeManagerOptions {
   readonly onRegister?: ((request: deviceplugin.RegisterRequest) => void | Promise<void>) | undefined;
   /** Dial the plugin back and hold ListAndWatch. Default: true. */
   readonly dialBack?: boolean | undefined;
+  /** Take reports of plugins, as devmgr does and a kubelet does not. Default: false. */
+  readonly takeReports?: boolean | undefined;
 }
 
 /** A manager for tests of plugins: it serves Registration on a real socket, dials back, and remembers everything. */
@@ -23,6 +25,8 @@ export interface FakeManager {
   readonly socketPath: string;
   /** Every Register request, refused ones among them. */
   readonly registrations: readonly deviceplugin.RegisterRequest[];
+  /** Every report, oldest first. */
+  readonly reports: readonly lifecycle.PluginReport[];
   /** Every session, ended ones among them, oldest first. */
   readonly sessions: readonly FakeSession[];
   /** The newest living session of a resource that has sent a list, waited for. */
@@ -47,6 +51,7 @@ export async function startFakeManager(options: FakeManagerOptions): Promise<Fak
 class ListeningManager implements FakeManager {
   readonly socketPath: string;
   readonly registrations: deviceplugin.RegisterRequest[] = [];
+  readonly reports: lifecycle.PluginReport[] = [];
   readonly sessions: FakeSession[] = [];
   readonly #options: FakeManagerOptions;
   readonly #life = new AbortController();
@@ -68,7 +73,14 @@ class ListeningManager implements FakeManager {
         return {};
       },
     });
-    this.#server = await listenUnix({ path: this.socketPath, services: [registration] });
+    const reports = bindService(lifecycle.PluginReportsService, {
+      report: (report) => {
+        this.reports.push(report);
+        return {};
+      },
+    });
+    const services = this.#options.takeReports === true ? [registration, reports] : [registration];
+    this.#server = await listenUnix({ path: this.socketPath, services });
   }
 
   async session(resource: string, timeoutMs?: number): Promise<FakeSession> {

@@ -1,4 +1,4 @@
-import { DevicePluginClientService, createClient, decodeContainerAllocateResponse } from '@devmgr/wire';
+import { DevicePluginClientService, createClient, decodeContainerAllocateResponse, lifecycle } from '@devmgr/wire';
 import type { RpcClient, deviceplugin } from '@devmgr/wire';
 
 /** One connection of a fake manager to a plugin, with everything the plugin sent. */
@@ -16,8 +16,18 @@ export interface FakeSession {
   allocate(deviceIds: readonly string[], timeoutMs?: number): Promise<deviceplugin.ContainerAllocateResponse>;
   prefer(available: readonly string[], mustInclude: readonly string[], size: number): Promise<readonly string[]>;
   preStart(deviceIds: readonly string[]): Promise<void>;
+  /** Tells the plugin that devices were given back, as devmgr does. */
+  released(deviceIds: readonly string[], options?: ReleaseOptions): Promise<void>;
   /** Cuts the stream and the connection. */
   close(): void;
+}
+
+export interface ReleaseOptions {
+  /** Default: `r1`. */
+  readonly releaseId?: string;
+  /** `namespace/name` of the pod that had the devices. Default: nobody knows. */
+  readonly pod?: string;
+  readonly timeoutMs?: number;
 }
 
 const CALL_TIMEOUT_MS = 15_000;
@@ -88,6 +98,18 @@ class DialledSession implements FakeSession {
 
   async preStart(deviceIds: readonly string[]): Promise<void> {
     await this.#client.preStartContainer({ devicesIds: [...deviceIds] }, { timeoutMs: CALL_TIMEOUT_MS });
+  }
+
+  async released(deviceIds: readonly string[], options: ReleaseOptions = {}): Promise<void> {
+    const { releaseId = 'r1', pod = '', timeoutMs = CALL_TIMEOUT_MS } = options;
+    const [podNamespace = '', podName = ''] = pod.split('/');
+    const client = createClient(lifecycle.DeviceLifecycleService, this.socketPath);
+    try {
+      const request = { releaseId, deviceIds: [...deviceIds], podNamespace, podName, podUid: pod, attempt: 1 };
+      await client.released(request, { timeoutMs });
+    } finally {
+      client.close();
+    }
   }
 
   close(): void {
