@@ -26,4 +26,5 @@ export type { BusSelection, HostDevice, HostDeviceGroup, HostDeviceOptions } fro
 export { SimulatedPlugin, simulate, simulatedPlugin } from './simulated-plugin.ts';
 export { parseSimulation } from './simulation-file.ts';
 export type { Simulation } from './simulation-file.ts';
-export type { SimulatedCall, SimulatedDevice, SimulatedResource, SimulatedResourceInput } from './simulation-schema.ts';
+export type { SimulatedDevice, SimulatedResource, SimulatedResourceInput } from './simulation-schema.ts';
+export type { Lie, SimulatedCall, SimulatedStep, SimulatedStepInput } from './simulation-step.ts';
