@@ -1,6 +1,7 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DevmgrError } from '@devmgr/core';
+import { readTextFile, unreadable } from './text-file.ts';
 
 /** One pod of a manifest file. */
 export interface PodManifest {
@@ -39,13 +40,13 @@ async function expand(path: string): Promise<readonly string[]> {
       .sort()
       .map((name) => join(path, name));
   } catch (error) {
-    throw unreadable(path, error);
+    throw unreadable(path, error, 'MANIFEST_INVALID');
   }
 }
 
 async function readOne(path: string): Promise<readonly PodManifest[]> {
   const source = path === '-' ? 'standard input' : path;
-  const text = await readText(path);
+  const text = await readTextFile(path, 'MANIFEST_INVALID');
   const { parseManifests } = await import('@devmgr/manager/client');
   const parsed = parseManifests(text, source);
   if (!parsed.ok) throw new DevmgrError('MANIFEST_INVALID', parsed.errors[0]?.message ?? `${source}: cannot be read`);
@@ -61,27 +62,6 @@ async function readOne(path: string): Promise<readonly PodManifest[]> {
     }
     const { namespace, name } = metadataOf(object);
     return { source: place, namespace, name, manifest: object };
-  });
-}
-
-async function readText(path: string): Promise<string> {
-  try {
-    if (path !== '-') return await readFile(path, 'utf8');
-    const chunks: Buffer[] = [];
-    for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks).toString('utf8');
-  } catch (error) {
-    throw unreadable(path, error);
-  }
-}
-
-function unreadable(path: string, error: unknown): DevmgrError {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'ENOENT')
-    return new DevmgrError('NOT_FOUND', `${path}: there is no such file`, { cause: error, remedy: 'Check the path.' });
-  if (code === 'EACCES') return new DevmgrError('PERMISSION_DENIED', `${path}: may not be read`, { cause: error });
-  return new DevmgrError('MANIFEST_INVALID', `${path}: ${error instanceof Error ? error.message : String(error)}`, {
-    cause: error,
   });
 }
 

@@ -12,6 +12,15 @@ interface Fault {
 export class CallFaults<Call extends string> {
   readonly #faults = new Map<Call, Fault>();
 
+  /** What goes on now, in words. */
+  get troubles(): string[] {
+    return [...this.#faults].flatMap(([call, { hang, failure, delayMs }]) => [
+      ...(hang === undefined ? [] : [`${call} hangs`]),
+      ...(failure === undefined ? [] : [`${call} fails: ${failure}`]),
+      ...(delayMs === undefined ? [] : [`${call} takes ${String(delayMs)} ms`]),
+    ]);
+  }
+
   /** Leaves calls unanswered until `calm`. */
   hang(call: Call): void {
     const fault = this.#of(call);

@@ -3,7 +3,7 @@ import type { FSWatcher } from 'node:fs';
 import { stat } from 'node:fs/promises';
 
 /**
- * File events of one directory as hints. The directory may be missing, vanish and be replaced; `ensure`, called now and
+ * Coming and going of the files of one directory as hints. The directory may be missing, vanish and be replaced; `ensure`, called now and
  * then, moves the watch to whatever is at the path. Without inotify (limit reached, odd file system) there are simply
  * no hints: whoever uses this must look by itself as well.
  */
@@ -27,8 +27,9 @@ export class DirectoryWatch {
     this.#release();
     if (identity === undefined) return;
     try {
-      const watcher = watch(this.#dir, () => {
-        this.#hint();
+      const watcher = watch(this.#dir, (event) => {
+        // Everything but coming, going and renaming is a `change`, every write to /dev/null among them.
+        if (event === 'rename') this.#hint();
       });
       watcher.on('error', () => {
         if (this.#watcher === watcher) this.#release();

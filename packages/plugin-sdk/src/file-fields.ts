@@ -6,11 +6,14 @@ import { messageOf } from './plugin-log.ts';
 
 /** Fields that several files have in common. */
 
-export const resourceName = z.string().superRefine((name, context) => {
-  const check = checkResourceName(name);
-  if (!check.ok)
-    context.addIssue({ code: 'custom', message: `${check.message} (expected something like example.com/gpu)` });
-});
+export const resourceName = z
+  .string()
+  .superRefine((name, context) => {
+    const check = checkResourceName(name);
+    if (!check.ok)
+      context.addIssue({ code: 'custom', message: `${check.message} (expected something like example.com/gpu)` });
+  })
+  .describe('Extended resource, like example.com/gpu.');
 
 export const duration = z
   .union([z.string(), z.number()], { error: 'expected a duration like 250ms, 3s or 1.5m' })
@@ -28,11 +31,14 @@ export const duration = z
 
 export const absolutePath = z.string().startsWith('/', { error: 'expected an absolute path' });
 
-export const permissions = z.string().superRefine(
-  accepts((value) => {
-    checkPermissions('permissions', value);
-  }),
-);
+export const permissions = z
+  .string()
+  .superRefine(
+    accepts((value) => {
+      checkPermissions('permissions', value);
+    }),
+  )
+  .describe('Combination of r, w and m (mknod). Default: rw.');
 
 export const cdiName = z.string().superRefine(accepts((value) => cdiDevice(value.replaceAll(/\{(id|index)\}/g, '0'))));
 
@@ -55,7 +61,23 @@ export const deviceNodeField = z.strictObject({
   permissions: permissions.optional(),
 });
 
-function accepts(check: (value: string) => unknown): (value: string, context: z.RefinementCtx) => void {
+/** No resource twice. */
+export function oneOfEach(
+  { resources }: { resources: readonly { resource: string }[] },
+  context: z.RefinementCtx,
+): void {
+  const known = new Set<string>();
+  for (const [index, { resource }] of resources.entries()) {
+    if (known.has(resource)) {
+      const path = ['resources', index, 'resource'];
+      context.addIssue({ code: 'custom', message: `${resource} is there twice`, path });
+    }
+    known.add(resource);
+  }
+}
+
+/** A refinement from a check that throws. */
+export function accepts(check: (value: string) => unknown): (value: string, context: z.RefinementCtx) => void {
   return (value, context) => {
     try {
       check(value);

@@ -34,6 +34,11 @@ export function fixedDirectory(pattern: string): string {
   return segments.slice(0, first === -1 ? -1 : first).join('/') || '/';
 }
 
+/** Matches a whole name that is no path: in it `*` and `?` match a slash too. */
+export function namePattern(pattern: string): RegExp {
+  return segmentPattern(pattern);
+}
+
 function segmentPattern(segment: string): RegExp {
   let source = segment.startsWith('.') ? '' : '(?!\\.)';
   for (let at = 0; at < segment.length; at++) {

@@ -1,20 +1,41 @@
 import { DevmgrError } from '@devmgr/core';
 import { checkPermissions, deviceNode, env, mount } from './container-response.ts';
 import type { ResponsePiece } from './container-response.ts';
-import { DirectoryWatch } from './directory-watch.ts';
-import { fixedDirectory, hasWildcard } from './file-glob.ts';
+import { hasWildcard } from './file-glob.ts';
 import { scanHostDevices } from './host-device-scan.ts';
 import type { FoundDevice, ScanOptions } from './host-device-scan.ts';
+import { watchHostDevices } from './host-device-watch.ts';
+import { parsePciSelector } from './pci-devices.ts';
 import type { PluginDevice } from './plugin-device.ts';
 import { silentLog } from './plugin-log.ts';
 import { servePlugin } from './serve-plugin.ts';
 import type { Plugin, PluginPlacement } from './plugin-spec.ts';
+import { parseUsbSelector } from './usb-devices.ts';
 
 /**
- * A path or a pattern (`/dev/ttyUSB*`), or one device made of several nodes. A plain path is always listed, as
- * Unhealthy while it is not there; a pattern lists what it matches now.
+ * A path or a pattern (`/dev/ttyUSB*`), one device made of several nodes, or devices chosen on their bus. A plain path
+ * is always listed, as Unhealthy while it is not there; patterns and choices list what they match now.
  */
-export type HostDevice = string | HostDeviceGroup;
+export type HostDevice = string | HostDeviceGroup | BusSelection;
+
+/** Devices by what they are, wherever they are plugged in. What an earlier entry lists already is left out. */
+export type BusSelection = {
+  /** Give only those of the device's nodes whose names below /dev match: `tty*`, `dri/render*`. Default: all it has. */
+  readonly nodes?: readonly string[] | undefined;
+  /** Combination of `r`, `w` and `m`. Default: the plugin's. */
+  readonly permissions?: string | undefined;
+} & (
+  | {
+      /** `VENDOR:PRODUCT[:SERIAL]`; the product may be `*`, the serial number a pattern: `0403:6001:A5*`. */
+      readonly usb: string;
+      readonly pci?: undefined;
+    }
+  | {
+      /** `VENDOR:DEVICE`, either of which may be `*`, `class=…`, `driver=…`, or several of them joined by commas. */
+      readonly pci: string;
+      readonly usb?: undefined;
+    }
+);
 
 export interface HostDeviceGroup {
   /** Nodes that are handed out together. One path alone may be a pattern, which gives a device for each match. */
@@ -40,12 +61,15 @@ export interface HostDeviceOptions {
   readonly scanEveryMs?: number | undefined;
   /** Where sysfs is. Default: `/sys`. */
   readonly sysDir?: string | undefined;
+  /** Where the nodes of devices chosen on a bus are; containers see them below /dev. Default: `/dev`. */
+  readonly devDir?: string | undefined;
 }
 
 /**
  * Hands out device nodes of the host, at the same path in the container. They appear, become unhealthy and disappear
  * as the nodes do; NUMA nodes come from sysfs. Containers also get `<RESOURCE>_DEVICES` (see {@link devicesVariable}),
- * the paths of their devices separated by commas.
+ * the paths of their devices separated by commas, and for devices chosen on a bus `PCIDEVICE_<RESOURCE>` or
+ * `USBDEVICE_<RESOURCE>`, their addresses.
  *
  * @throws DevmgrError PLUGIN_INVALID when the description cannot work.
  */
@@ -57,72 +81,87 @@ export function hostDevicePlugin(options: HostDeviceOptions & PluginPlacement): 
     permissions: options.permissions ?? 'rw',
     allowNonDevices: options.allowNonDevices ?? false,
     sysDir: options.sysDir ?? '/sys',
+    devDir: options.devDir ?? '/dev',
     reservedIdChars: count === 1 ? 0 : String(count).length + 1,
   };
   const problems = new Map<string, string>();
-  const known = new Map<string, FoundDevice>();
+
+  /** What is there now, by the ids under which it is listed. */
+  const look = async (): Promise<Map<string, FoundDevice>> => {
+    const found = await scanHostDevices(scanOptions);
+    return new Map(
+      found.flatMap((device) =>
+        Array.from({ length: count }, (_, share) => [
+          count === 1 ? device.id : `${device.id}-${String(share)}`,
+          device,
+        ]),
+      ),
+    );
+  };
 
   const scan = async (): Promise<PluginDevice[]> => {
-    const found = await scanHostDevices(scanOptions);
-    known.clear();
-    return found.flatMap((device) => {
-      if (device.problem !== problems.get(device.id)) {
-        if (device.problem === undefined) problems.delete(device.id);
-        else problems.set(device.id, device.problem);
-        log.info({ resource, device: device.id, problem: device.problem ?? null }, 'device looked at');
-      }
-      return Array.from({ length: count }, (_, share) => {
-        const id = count === 1 ? device.id : `${device.id}-${String(share)}`;
-        known.set(id, device);
-        const health = device.problem === undefined ? 'Healthy' : 'Unhealthy';
-        return { id, health, numaNodes: device.numaNodes };
-      });
-    });
+    const known = await look();
+    for (const device of new Set(known.values())) {
+      if (device.problem === problems.get(device.id)) continue;
+      if (device.problem === undefined) problems.delete(device.id);
+      else problems.set(device.id, device.problem);
+      log.info({ resource, device: device.id, problem: device.problem ?? null }, 'device looked at');
+    }
+    return [...known].map(([id, { problem, numaNodes }]) => ({
+      id,
+      health: problem === undefined ? 'Healthy' : 'Unhealthy',
+      numaNodes,
+    }));
   };
 
   return servePlugin({
     ...options,
     resource,
-    devices: { scan, everyMs: scanEveryMs, watch: (rescan) => watchDirectories(options.devices, rescan) },
-    allocate: (ids) => {
+    devices: { scan, everyMs: scanEveryMs, watch: (rescan) => watchHostDevices(scanOptions, rescan) },
+    allocate: async (ids) => {
+      // Looked at again: a device that was plugged in anew has other nodes than at the last scan.
+      const known = await look();
       // Shares of one device in one container give its nodes once.
-      const devices = new Set(ids.map((id) => known.get(id)).filter((device) => device !== undefined));
-      for (const { problem } of devices) if (problem !== undefined) throw new Error(problem);
-      const pieces = [...devices].flatMap(piecesOf);
-      const paths = [...devices].flatMap((device) => device.paths);
-      return [...pieces, env({ [devicesVariable(resource)]: paths.join(',') }), ...extras];
+      const devices = new Set<FoundDevice>();
+      for (const id of ids) {
+        const device = known.get(id);
+        const problem = device === undefined ? `${id} is not there any more` : device.problem;
+        if (problem !== undefined) throw new Error(problem);
+        if (device !== undefined) devices.add(device);
+      }
+      return [...[...devices].flatMap(nodePieces), env(variablesOf(resource, [...devices])), ...extras];
     },
   });
 }
 
 /** The variable that names a container's devices: the resource in capitals, all but letters and digits as `_`, and `_DEVICES`; `example.com/tty` gives `EXAMPLE_COM_TTY_DEVICES`. */
 export function devicesVariable(resource: string): string {
-  const name = resource.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_');
+  const name = inCapitals(resource);
   return `${/^\d/.test(name) ? '_' : ''}${name}_DEVICES`;
 }
 
-function piecesOf(device: FoundDevice): ResponsePiece[] {
-  const { permissions } = device;
-  return device.paths.map((path) =>
-    device.mounted.has(path)
-      ? mount(path, { readOnly: !permissions.includes('w') })
-      : deviceNode(path, { permissions }),
-  );
+function inCapitals(resource: string): string {
+  return resource.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_');
 }
 
-/** File events in the directories where nodes appear; sub-directories made later are found by the scan. */
-function watchDirectories(devices: readonly HostDevice[], rescan: () => void): () => void {
-  const paths = devices.flatMap((device) => (typeof device === 'string' ? [device] : device.paths));
-  const watches = [...new Set(paths.map(fixedDirectory))].map((dir) => new DirectoryWatch(dir, rescan));
-  const ensure = (): void => {
-    for (const watch of watches) void watch.ensure();
+function variablesOf(resource: string, devices: readonly FoundDevice[]): Record<string, string> {
+  const variables: Record<string, string> = {
+    [devicesVariable(resource)]: devices.flatMap((device) => device.paths).join(','),
   };
-  ensure();
-  const timer = setInterval(ensure, 5_000);
-  return () => {
-    clearInterval(timer);
-    for (const watch of watches) watch.close();
-  };
+  for (const bus of ['pci', 'usb'] as const) {
+    const addresses = devices.flatMap(({ place }) => (place?.bus === bus ? place.addresses : []));
+    // The name that plugins for SR-IOV made customary.
+    if (addresses.length > 0) variables[`${bus.toUpperCase()}DEVICE_${inCapitals(resource)}`] = addresses.join(',');
+  }
+  return variables;
+}
+
+function nodePieces({ nodes, permissions }: FoundDevice): ResponsePiece[] {
+  return nodes.map(({ hostPath, containerPath, mounted }) =>
+    mounted
+      ? mount(hostPath, { containerPath, readOnly: !permissions.includes('w') })
+      : deviceNode(hostPath, { containerPath, permissions }),
+  );
 }
 
 function checkOptions(options: HostDeviceOptions): void {
@@ -132,9 +171,15 @@ function checkOptions(options: HostDeviceOptions): void {
     throw invalid('count must be a whole number from 1 to 100000');
   }
   checkPermissions(resource, permissions);
-  if (!isList(devices) || devices.length === 0) throw invalid('devices must name at least one path');
+  if (!isList(devices) || devices.length === 0) throw invalid('devices must name at least one device');
   for (const [index, entry] of devices.entries()) {
     const place = `devices[${String(index)}]`;
+    if (typeof entry === 'object' && !('paths' in entry)) {
+      if (entry.usb !== undefined) parseUsbSelector(entry.usb);
+      else parsePciSelector(entry.pci);
+      if (entry.permissions !== undefined) checkPermissions(`${resource}: ${place}`, entry.permissions);
+      continue;
+    }
     const { paths, id, permissions: own } = typeof entry === 'string' ? { paths: [entry] } : entry;
     if (!isList(paths) || paths.length === 0) throw invalid(`${place} names no path`);
     if (own !== undefined) checkPermissions(`${resource}: ${place}`, own);

@@ -40,8 +40,9 @@ export { terminationSignal } from './termination-signal.ts';
 // Plugins that need no programming.
 export { parseHostDeviceFile } from './host-device-file.ts';
 export { devicesVariable, hostDevicePlugin } from './host-device-plugin.ts';
-export type { HostDevice, HostDeviceGroup, HostDeviceOptions } from './host-device-plugin.ts';
+export type { BusSelection, HostDevice, HostDeviceGroup, HostDeviceOptions } from './host-device-plugin.ts';
 export { SimulatedPlugin, simulate, simulatedPlugin } from './simulated-plugin.ts';
 export { parseSimulation } from './simulation-file.ts';
 export type { Simulation } from './simulation-file.ts';
-export type { SimulatedCall, SimulatedDevice, SimulatedResource, SimulatedResourceInput } from './simulation-schema.ts';
+export type { SimulatedDevice, SimulatedResource, SimulatedResourceInput } from './simulation-schema.ts';
+export type { Lie, SimulatedCall, SimulatedStep, SimulatedStepInput } from './simulation-step.ts';

@@ -64,7 +64,12 @@ export class ServedPlugin implements Plugin {
   #closing: Promise<void> | undefined;
   #settleRegistered: { resolve: () => void; reject: (error: Error) => void } | undefined;
 
-  constructor(behaviour: PluginBehaviour, placement: PluginPlacement) {
+  /** @param spoil what to make of the handlers before they are served; plugins for tests misbehave there */
+  constructor(
+    behaviour: PluginBehaviour,
+    placement: PluginPlacement,
+    spoil: (handlers: PluginService['handlers']) => PluginService['handlers'] = (handlers) => handlers,
+  ) {
     const { resource, devices } = behaviour;
     checkBehaviour(behaviour);
     const way = placement.registration ?? 'register';
@@ -105,7 +110,7 @@ export class ServedPlugin implements Plugin {
         this.#keeper.streamEnded(stream);
       },
     });
-    const services = [bindService(deviceplugin.DevicePluginService, this.#service.handlers)];
+    const services = [bindService(deviceplugin.DevicePluginService, spoil(this.#service.handlers))];
     if (way === 'registry') services.push(this.#registryService());
     if (this.#living?.releaseRequired === true) services.push(this.#living.service());
     this.#socket = new PluginSocket({

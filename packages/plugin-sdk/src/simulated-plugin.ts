@@ -1,4 +1,4 @@
-import { DevmgrError } from '@devmgr/core';
+import { DevmgrError, HEALTHY } from '@devmgr/core';
 import type { RpcError } from '@devmgr/wire';
 import { CallFaults } from './call-faults.ts';
 import { preferOneNumaNode } from './numa-preference.ts';
@@ -6,17 +6,16 @@ import type { DeviceInput } from './plugin-device.ts';
 import { messageOf, silentLog } from './plugin-log.ts';
 import type { PluginLog } from './plugin-log.ts';
 import type { PluginBehaviour, PluginMethod, PluginPlacement, PluginState } from './plugin-spec.ts';
+import { Repeater } from './repeater.ts';
 import { ServedPlugin } from './serve-plugin.ts';
+import { SimulatedLife } from './simulated-life.ts';
+import { Mischief } from './simulated-mischief.ts';
 import { simulatedResponse } from './simulated-response.ts';
 import type { Simulation } from './simulation-file.ts';
 import { completed, listedDevices, simulatedResource } from './simulation-schema.ts';
-import type {
-  SimulatedCall,
-  SimulatedDevice,
-  SimulatedResource,
-  SimulatedResourceInput,
-  TimelineStep,
-} from './simulation-schema.ts';
+import type { SimulatedDevice, SimulatedResource, SimulatedResourceInput } from './simulation-schema.ts';
+import { LIES } from './simulation-step.ts';
+import type { Lie, SimulatedCall, SimulatedStep } from './simulation-step.ts';
 import { Timeline } from './timeline.ts';
 
 const CALL_OF: Readonly<Record<PluginMethod, SimulatedCall>> = {
@@ -62,9 +61,11 @@ export class SimulatedPlugin {
   readonly #devices = new Map<string, SimulatedDevice>();
   readonly #indexes = new Map<string, number>();
   readonly #faults = new CallFaults<SimulatedCall>();
+  readonly #mischief = new Mischief();
+  readonly #flaps = new Repeater();
   readonly #timeline: Timeline;
-  #plugin: ServedPlugin;
-  #restarting: Promise<void> = Promise.resolve();
+  #resurrection: NodeJS.Timeout | undefined;
+  readonly #life: SimulatedLife;
   #closed = false;
 
   /** Use `simulatedPlugin` or `simulate`. */
@@ -74,10 +75,11 @@ export class SimulatedPlugin {
     this.#placement = placement;
     this.#log = placement.log ?? silentLog;
     for (const device of listedDevices(spec)) this.#put(device);
-    this.#plugin = this.#serve();
-    this.registered = this.#plugin.registered;
+    this.#life = new SimulatedLife(() => this.#serve());
+    this.registered = this.#life.plugin.registered;
     this.#timeline = new Timeline(spec.timeline ?? [], (step) => {
-      this.#play(step);
+      this.#log.info({ resource: this.resource, step }, 'simulation step');
+      this.#play(this.#possible(step));
     });
     this.registered.then(
       () => {
@@ -86,25 +88,24 @@ export class SimulatedPlugin {
       () => undefined,
     );
     placement.signal?.addEventListener('abort', () => {
-      this.#closed = true;
-      this.#timeline.stop();
+      this.#stop();
     });
   }
 
   get socketPath(): string {
-    return this.#plugin.socketPath;
+    return this.#life.plugin.socketPath;
   }
 
   get state(): PluginState {
-    return this.#plugin.state;
+    return this.#life.plugin.state;
   }
 
   get problem(): string | undefined {
-    return this.#plugin.problem;
+    return this.#life.plugin.problem;
   }
 
   get streams(): number {
-    return this.#plugin.streams;
+    return this.#life.plugin.streams;
   }
 
   /** The devices as they are listed now. */
@@ -148,32 +149,119 @@ export class SimulatedPlugin {
     this.#faults.slow(call, delayMs);
   }
 
-  /** Ends what `hang`, `fail` and `slow` began, for one call or all. */
+  /** Ends what `hang`, `fail` and `slow` began for one call, or all trouble there is. */
   calm(call?: SimulatedCall): void {
     for (const one of call === undefined ? Object.values(CALL_OF) : [call]) this.#faults.calm(one);
+    if (call !== undefined) return;
+    this.#flaps.stopAll();
+    this.#mischief.calm();
+  }
+
+  /** Lets the health of devices change to and fro, all of them together; they are healthy in the end. */
+  flap({
+    devices,
+    every: everyMs,
+    for: forMs,
+  }: {
+    devices: readonly string[];
+    every: number;
+    for?: number | undefined;
+  }): void {
+    for (const id of devices) this.#mustHave(id);
+    let health = HEALTHY;
+    const set = (next: string): void => {
+      health = next;
+      for (const id of devices) if (this.#devices.has(id)) this.#put({ ...this.#mustHave(id), health });
+      this.#publish();
+    };
+    const name = devices.join(', ');
+    this.#flaps.start(
+      name,
+      { everyMs, forMs },
+      () => {
+        set(health === HEALTHY ? 'Unhealthy' : HEALTHY);
+      },
+      () => {
+        set(HEALTHY);
+      },
+    );
+    set('Unhealthy');
+  }
+
+  /** Sends the list again and again, `perSecond` times a second, for so many milliseconds or until `calm`. */
+  flood(flood: { perSecond: number; for?: number | undefined }): void {
+    this.#mischief.flood(flood);
+  }
+
+  /** Gives answers that contradict the question, or themselves, until `calm`. */
+  lie(...lies: readonly Lie[]): void {
+    this.#mischief.lie(lies.length === 0 ? LIES : lies);
+  }
+
+  /** Makes lists at least so many bytes long, by unhealthy devices that are not there. 0 ends it. */
+  oversize(bytes: number): void {
+    this.#mischief.oversize(bytes);
   }
 
   /** Ends ListAndWatch under the manager's feet; the plugin registers again. */
   endStreams(error?: RpcError): void {
-    this.#plugin.endStreams(error);
+    this.#life.plugin.endStreams(error);
   }
 
-  /** Goes away and comes back as a plugin process that was restarted does, on a new socket, with the devices of now. */
-  async restart(): Promise<void> {
-    const restart = async (): Promise<void> => {
-      await this.#plugin.close();
-      if (!this.#closed) this.#plugin = this.#serve();
-    };
-    this.#restarting = this.#restarting.then(restart);
-    await this.#restarting;
+  /**
+   * Goes as a killed process does: streams and calls are cut, the socket file stays. Comes back on a new socket after
+   * `forMs` milliseconds, or at a `restart`.
+   */
+  async die(forMs?: number): Promise<void> {
+    await this.#life.die();
+    if (forMs === undefined || this.#closed) return;
+    this.#resurrection = setTimeout(() => {
+      this.#report(this.restart(), 'coming back failed');
+    }, forMs);
+  }
+
+  /**
+   * Goes away and comes back as a plugin process that was restarted does, on a new socket, with the devices of now; with
+   * `idPrefix` under other ids, that and a number.
+   */
+  async restart({ idPrefix }: { idPrefix?: string | undefined } = {}): Promise<void> {
+    clearTimeout(this.#resurrection);
+    await this.#life.restart(() => {
+      if (idPrefix !== undefined) this.#rename(idPrefix);
+    });
+  }
+
+  /** Does what a step says, at once. A device that is not there throws PLUGIN_INVALID before anything is done. */
+  play(step: SimulatedStep): void {
+    const added = new Set((step.add ?? []).map(({ id }) => id));
+    const named = [...Object.keys(step.health ?? {}), ...(step.remove ?? []), ...(step.flap?.devices ?? [])];
+    for (const id of named) if (!added.has(id)) this.#mustHave(id);
+    this.#play(step);
+  }
+
+  /** What goes wrong on purpose now, in words. */
+  get troubles(): readonly string[] {
+    return [
+      ...this.#faults.troubles,
+      ...this.#flaps.names.map((name) => `${name} flaps`),
+      ...this.#mischief.troubles,
+      ...(this.#life.plugin.state === 'closed' ? ['dead'] : []),
+    ];
   }
 
   async close(): Promise<void> {
+    this.#stop();
+    for (const call of Object.values(CALL_OF)) this.#faults.calm(call);
+    await this.#life.close();
+  }
+
+  /** No more of what happens by itself. */
+  #stop(): void {
     this.#closed = true;
+    clearTimeout(this.#resurrection);
     this.#timeline.stop();
-    this.calm();
-    await this.#restarting;
-    await this.#plugin.close();
+    this.#flaps.stopAll();
+    this.#mischief.close();
   }
 
   #serve(): ServedPlugin {
@@ -193,11 +281,11 @@ export class SimulatedPlugin {
         preferOneNumaNode(request, (id) => this.#devices.get(id)?.numaNodes[0]);
     }
     if (this.#spec.preStart === true) behaviour.preStart = () => undefined;
-    return new ServedPlugin(behaviour, this.#placement);
+    return new ServedPlugin(behaviour, this.#placement, (handlers) => this.#mischief.spoil(handlers));
   }
 
   #publish(): void {
-    if (!this.#closed) this.#plugin.update(this.devices);
+    if (!this.#closed) this.#life.plugin.update(this.devices);
   }
 
   #put(device: SimulatedDevice): void {
@@ -213,22 +301,52 @@ export class SimulatedPlugin {
     return device;
   }
 
-  /** What a step asks for that is impossible by now (health of a device that was removed) is left out. */
-  #play(step: TimelineStep): void {
-    this.#log.info({ resource: this.resource, step }, 'simulation step');
-    this.add(...(step.add ?? []));
-    for (const [id, health] of Object.entries(step.health ?? {})) if (this.#devices.has(id)) this.setHealth(id, health);
-    this.remove(...(step.remove ?? []).filter((id) => this.#devices.has(id)));
-    for (const call of step.calm ?? []) this.calm(call);
+  /** The same devices in the same order under new ids. */
+  #rename(idPrefix: string): void {
+    const devices = this.devices;
+    this.#devices.clear();
+    this.#indexes.clear();
+    for (const [index, device] of devices.entries()) this.#put({ ...device, id: idPrefix + String(index) });
+  }
+
+  /** What a timeline asks of devices that have gone by now is left out. */
+  #possible(step: SimulatedStep): SimulatedStep {
+    const added = new Set((step.add ?? []).map(({ id }) => id));
+    const here = (id: string): boolean => this.#devices.has(id) || added.has(id);
+    const devices = step.flap?.devices.filter(here) ?? [];
+    return {
+      ...step,
+      health: Object.fromEntries(Object.entries(step.health ?? {}).filter(([id]) => here(id))),
+      remove: (step.remove ?? []).filter(here),
+      flap: step.flap === undefined || devices.length === 0 ? undefined : { ...step.flap, devices },
+    };
+  }
+
+  #play(step: SimulatedStep): void {
+    for (const device of step.add ?? []) this.#put(completed(device));
+    for (const [id, health] of Object.entries(step.health ?? {})) this.#put({ ...this.#mustHave(id), health });
+    for (const id of step.remove ?? []) this.#devices.delete(id);
+    this.#publish();
+    if (step.calm === true) this.calm();
+    else for (const call of step.calm ?? []) this.calm(call);
     for (const call of step.hang ?? []) this.hang(call);
     for (const [call, message] of entriesOf(step.fail)) this.fail(call, message);
     for (const [call, delayMs] of entriesOf(step.slow)) this.slow(call, delayMs);
+    if (step.flap !== undefined) this.flap(step.flap);
+    if (step.lie !== undefined) this.lie(...step.lie);
+    if (step.oversize !== undefined) this.oversize(step.oversize);
+    if (step.flood !== undefined) this.flood(step.flood);
     if (step.endStreams === true) this.endStreams();
-    if (step.restart === true) {
-      this.restart().catch((error: unknown) => {
-        this.#log.error({ resource: this.resource, cause: messageOf(error) }, 'restart failed');
-      });
+    if (step.die !== undefined) this.#report(this.die(step.die === true ? undefined : step.die), 'dying failed');
+    if (step.restart !== undefined) {
+      this.#report(this.restart(step.restart === true ? {} : step.restart), 'restart failed');
     }
+  }
+
+  #report(work: Promise<void>, failure: string): void {
+    work.catch((error: unknown) => {
+      this.#log.error({ resource: this.resource, cause: messageOf(error) }, failure);
+    });
   }
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { oneOfEach } from './file-fields.ts';
 import { simulatedResource } from './simulation-schema.ts';
 import type { SimulatedResource } from './simulation-schema.ts';
 import { parseYamlFile } from './yaml-file.ts';
@@ -10,17 +11,7 @@ export interface Simulation {
 
 const severalResources = z
   .strictObject({ resources: z.array(simulatedResource).min(1, { error: 'names no resource' }) })
-  .superRefine(({ resources }, context) => {
-    for (const [index, { resource }] of resources.entries()) {
-      if (resources.findIndex((other) => other.resource === resource) < index) {
-        context.addIssue({
-          code: 'custom',
-          message: `${resource} is there twice`,
-          path: ['resources', index, 'resource'],
-        });
-      }
-    }
-  });
+  .superRefine(oneOfEach);
 
 /**
  * Reads a simulation file: YAML or JSON with a list `resources`, or the fields of a single resource.

@@ -8,75 +8,49 @@ import {
   textValue,
   variableName,
 } from './file-fields.ts';
-
-/** The calls of a simulated plugin that can be made to misbehave. */
-export const SIMULATED_CALLS = ['options', 'allocate', 'preferredAllocation', 'preStart'] as const;
-export type SimulatedCall = (typeof SIMULATED_CALLS)[number];
+import { deviceField, deviceId, numaNode, stepFields } from './simulation-step.ts';
 
 const MAX_DEVICES = 1_000_000;
-const MAX_NUMA_NODES = 1_024;
 
-const call = z.enum(SIMULATED_CALLS, { error: `expected one of ${SIMULATED_CALLS.join(', ')}` });
-const calls = z.union([call.transform((one) => [one]), z.array(call)], {
-  error: `expected one or a list of ${SIMULATED_CALLS.join(', ')}`,
-});
-const deviceId = z
-  .string({ error: 'expected a device id (a string)' })
-  .min(1, { error: 'a device id cannot be empty' });
-const numaNode = z
-  .number()
-  .int()
-  .min(0)
-  .max(MAX_NUMA_NODES - 1);
-
-const deviceField = z.union(
-  [
-    deviceId.transform((id) => ({ id })),
-    z.strictObject({ id: deviceId, health: z.string().optional(), numaNodes: z.array(numaNode).optional() }),
-  ],
-  { error: 'expected a device id, or an object with id, health, numaNodes' },
-);
-
-const step = z.strictObject({
-  /** Since the plugin's first registration. */
-  at: duration,
-  /** Repeats the step. */
-  every: duration.refine((everyMs) => everyMs >= 10, { error: 'must be at least 10ms' }).optional(),
-  health: z.record(z.string(), z.string()).optional(),
-  remove: z.array(deviceId).optional(),
-  add: z.array(deviceField).optional(),
-  hang: calls.optional(),
-  fail: z.partialRecord(call, z.string()).optional(),
-  slow: z.partialRecord(call, duration).optional(),
-  /** Ends hang, fail and slow. */
-  calm: z.union([z.literal(true).transform(() => [...SIMULATED_CALLS]), calls]).optional(),
-  endStreams: z.literal(true).optional(),
-  restart: z.literal(true).optional(),
+const timelineStep = z.strictObject({
+  at: duration.describe("Since the plugin's first registration."),
+  every: duration
+    .refine((everyMs) => everyMs >= 10, { error: 'must be at least 10ms' })
+    .optional()
+    .describe('Repeats the step.'),
+  ...stepFields,
 });
 
 const shape = {
   resource: resourceName,
   // `abort`, or else the checks of the whole would go on with a number of any size.
-  count: z.number().int().min(0).max(MAX_DEVICES, { abort: true }).optional(),
-  /** Ids of counted devices are this and a number from 0. Default: the name part of the resource and a hyphen. */
-  idPrefix: z.string().min(1).optional(),
-  ids: z.array(deviceId).optional(),
-  devices: z.array(deviceField).optional(),
-  /** Over which NUMA nodes counted or named devices are spread, in equal blocks: a list, or how many. */
+  count: z.number().int().min(0).max(MAX_DEVICES, { abort: true }).optional().describe('How many devices, all alike.'),
+  idPrefix: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'Ids of counted devices are this and a number from 0. Default: the name part of the resource and a hyphen.',
+    ),
+  ids: z.array(deviceId).optional().describe('Ids of the devices, instead of count.'),
+  devices: z.array(deviceField).optional().describe('The devices one by one, instead of count.'),
   numaNodes: z
     .union([z.array(numaNode), numaNode.transform((nodes) => Array.from({ length: nodes }, (_, node) => node))], {
       error: 'expected a list of NUMA nodes, or how many',
     })
-    .optional(),
-  env: z.record(variableName, textValue).optional(),
-  mounts: z.array(mountField).optional(),
-  deviceNodes: z.array(deviceNodeField).optional(),
+    .optional()
+    .describe('Over which NUMA nodes counted or named devices are spread, in equal blocks: a list, or how many.'),
+  env: z
+    .record(variableName, textValue)
+    .optional()
+    .describe('Variables of containers. {ids}, {indexes}, {count} and {resource} stand for what they got.'),
+  mounts: z.array(mountField).optional().describe('Mounts; with {id} or {index} in it one for each device.'),
+  deviceNodes: z.array(deviceNodeField).optional().describe('Nodes; with {id} or {index} in it one for each device.'),
   annotations: z.record(z.string(), textValue).optional(),
-  cdi: z.array(cdiName).optional(),
-  /** Offer GetPreferredAllocation: as few NUMA nodes as possible. */
-  preferredAllocation: z.boolean().optional(),
-  preStart: z.boolean().optional(),
-  timeline: z.array(step).optional(),
+  cdi: z.array(cdiName).optional().describe('CDI names, like vendor.com/class={id}.'),
+  preferredAllocation: z.boolean().optional().describe('Offer GetPreferredAllocation: as few NUMA nodes as possible.'),
+  preStart: z.boolean().optional().describe('Ask for PreStartContainer.'),
+  timeline: z.array(timelineStep).optional().describe('What happens, and when.'),
 };
 
 type Fields = z.output<z.ZodObject<typeof shape>>;
@@ -97,13 +71,20 @@ export const simulatedResource = z.strictObject(shape).superRefine((fields, cont
     }
     known.add(id);
   }
-  for (const { add = [] } of fields.timeline ?? []) for (const { id } of add) known.add(id);
+  for (const { add = [], restart } of fields.timeline ?? []) {
+    for (const { id } of add) known.add(id);
+    if (typeof restart !== 'object') continue;
+    for (let index = known.size - 1; index >= 0; index--) known.add(restart.idPrefix + String(index));
+  }
   const mustBeKnown = (id: string, path: (string | number)[]): void => {
     if (!known.has(id)) context.addIssue({ code: 'custom', message: `there is no device ${JSON.stringify(id)}`, path });
   };
-  for (const [index, { health = {}, remove = [] }] of (fields.timeline ?? []).entries()) {
+  for (const [index, { health = {}, remove = [], flap }] of (fields.timeline ?? []).entries()) {
     for (const id of Object.keys(health)) mustBeKnown(id, ['timeline', index, 'health', id]);
     for (const [at, id] of remove.entries()) mustBeKnown(id, ['timeline', index, 'remove', at]);
+    for (const [at, id] of (flap?.devices ?? []).entries()) {
+      mustBeKnown(id, ['timeline', index, 'flap', 'devices', at]);
+    }
   }
 });
 

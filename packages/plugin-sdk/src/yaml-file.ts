@@ -33,7 +33,7 @@ export function parseYamlFile<T>(text: string, source: string, schema: z.ZodType
   }
   const result = schema.safeParse(toPlain(document, fail));
   if (result.success) return result.data;
-  return fail(result.error.issues.map((issue) => locate(document, issue)));
+  return fail(result.error.issues.flatMap(inKindMeant).map((issue) => locate(document, issue)));
 }
 
 function toPlain(document: Document, fail: (problems: readonly Problem[]) => never): unknown {
@@ -45,15 +45,31 @@ function toPlain(document: Document, fail: (problems: readonly Problem[]) => nev
   }
 }
 
+/**
+ * An entry that may be of several kinds fits none: if it is plainly meant to be of one, what is wrong with that one is
+ * told; else what all kinds are.
+ */
+function inKindMeant(issue: z.core.$ZodIssue): readonly z.core.$ZodIssue[] {
+  if (issue.code !== 'invalid_union') return [issue];
+  const meant = issue.errors.filter((problems) =>
+    problems.every((one) => (one.path.length > 0 ? !isMissing(one) : one.code === 'unrecognized_keys')),
+  );
+  const [only = []] = meant;
+  if (meant.length !== 1) return [issue];
+  return only.flatMap((one) => inKindMeant({ ...one, path: [...issue.path, ...one.path] }));
+}
+
+function isMissing(issue: z.core.$ZodIssue): boolean {
+  return issue.code === 'invalid_type' && issue.input === undefined && /received undefined/.test(issue.message);
+}
+
 function locate(document: Document, issue: z.core.$ZodIssue): Problem {
   const path = issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part));
   if (issue.code === 'unrecognized_keys') {
     const keys = issue.keys.map((key) => JSON.stringify(key)).join(', ');
     return { offset: offsetOf(document, path, issue.keys[0]), text: `${fieldName(path)}unknown field ${keys}` };
   }
-  const missing =
-    issue.code === 'invalid_type' && issue.input === undefined && /received undefined/.test(issue.message);
-  const what = missing ? 'is required' : oneLine(issue.message);
+  const what = isMissing(issue) ? 'is required' : oneLine(issue.message);
   return { offset: offsetOf(document, path), text: `${fieldName(path)}${what}` };
 }
 

@@ -68,10 +68,13 @@ test('nodes that appear and vanish are seen without waiting for the next scan', 
   await symlink('/dev/null', join(dir, 'usb1'));
   const everything = { [id('fixed')]: 'Healthy', [id('usb0')]: 'Healthy', [id('usb1')]: 'Healthy' };
   await until('all three', () => JSON.stringify(healthOf(session)) === JSON.stringify(everything));
-  // A FIFO cannot be made by a runtime from its numbers: it is mounted. What a link leads to is a device node.
+  // A FIFO cannot be made by a runtime from its numbers: it is mounted. What a link leads to is given under both names.
   const response = await session.allocate([id('usb0'), id('usb1')]);
   expect(response.mounts).toMatchObject([{ hostPath: join(dir, 'usb0') }]);
-  expect(response.devices).toMatchObject([{ hostPath: join(dir, 'usb1') }]);
+  expect(response.devices).toEqual([
+    { hostPath: '/dev/null', containerPath: join(dir, 'usb1'), permissions: 'rw' },
+    { hostPath: '/dev/null', containerPath: '/dev/null', permissions: 'rw' },
+  ]);
 
   await rm(join(dir, 'fixed'));
   await rm(join(dir, 'usb0'));
@@ -130,7 +133,7 @@ test('names of the variable', () => {
 
 test('what cannot work is refused at once', () => {
   const cases: [() => unknown, RegExp][] = [
-    [() => hostDevicePlugin({ resource, devices: [] }), /devices must name at least one path/],
+    [() => hostDevicePlugin({ resource, devices: [] }), /devices must name at least one device/],
     [() => hostDevicePlugin({ resource, devices: ['null'] }), /devices\[0\]: "null" is not an absolute path/],
     [() => hostDevicePlugin({ resource, devices: ['/dev/null'], count: 0 }), /count must be/],
     [() => hostDevicePlugin({ resource, devices: ['/dev/null'], permissions: 'x' }), /permissions "x"/],
@@ -147,6 +150,8 @@ resources:
     devices:
       - /dev/ttyUSB*
       - { paths: [/dev/null, /dev/zero], id: both, permissions: r }
+      - { usb: 0403:6001:A5*, nodes: [tty*] }
+      - pci: 10de:*,class=0302
     count: 4
     scanEvery: 2s
     env: { SPEED: 9600 }
@@ -155,14 +160,43 @@ resources:
   expect(parseHostDeviceFile(text, 'host.yaml')).toEqual([
     {
       resource: 'example.com/serial',
-      devices: ['/dev/ttyUSB*', { paths: ['/dev/null', '/dev/zero'], id: 'both', permissions: 'r' }],
+      devices: [
+        '/dev/ttyUSB*',
+        { paths: ['/dev/null', '/dev/zero'], id: 'both', permissions: 'r' },
+        { usb: '0403:6001:A5*', nodes: ['tty*'] },
+        { pci: '10de:*,class=0302' },
+      ],
       count: 4,
       scanEveryMs: 2_000,
       extras: [mount('/run/udev', { readOnly: true }), env({ SPEED: '9600' }), { annotations: new Map() }],
     },
   ]);
-  const bad = 'resources:\n  - resource: example.com/x\n    devices: [null]\n    permissions: q\n';
-  expect(() => parseHostDeviceFile(bad, 'host.yaml')).toThrow(
-    /host\.yaml:3:15: resources\[0\]\.devices\[0\]: expected an absolute path.*host\.yaml:4:18: .*permissions "q"/,
-  );
+});
+
+test.each([
+  [
+    '[null]\n    permissions: q',
+    /^host\.yaml:3:15: .*devices\[0\]: expected an absolute path.*; host\.yaml:4:18: .*permissions "q"/,
+  ],
+  [
+    '\n      - usb: "403:6001"',
+    /^host\.yaml:4:14: resources\[0\]\.devices\[0\]\.usb: "403:6001" does not select USB devices/,
+  ],
+  [
+    '\n      - pci: 10de',
+    /^host\.yaml:4:14: .*devices\[0\]\.pci: "10de" does not select PCI devices: expected VENDOR:DEVICE/,
+  ],
+  ['\n      - /dev/a\n      - { usb: 0403:*, node: x }', /^host\.yaml:5:24: .*devices\[1\]: unknown field "node"$/],
+  ['\n      - { paths: [/dev/a], id: 3 }', /^host\.yaml:4:32: .*devices\[0\]\.id: /],
+  [
+    '\n      - { path: [/dev/a] }',
+    /^host\.yaml:4:9: .*devices\[0\]: expected an absolute path or pattern, or an object with/,
+  ],
+  [
+    '[/dev/a]\n  - { resource: example.com/x, devices: [/dev/b] }',
+    /^host\.yaml:4:17: .*example\.com\/x is there twice$/,
+  ],
+])('devices: %j is refused with its place', (devices, message) => {
+  const text = `resources:\n  - resource: example.com/x\n    devices: ${devices}\n`;
+  expect(() => parseHostDeviceFile(text, 'host.yaml')).toThrow(message);
 });

@@ -1,13 +1,23 @@
-import { readdir } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { parseSimulation, simulate, simulatedPlugin } from '@devmgr/plugin-sdk';
+import type { SimulatedResourceInput } from '@devmgr/plugin-sdk';
 import { startFakeManager, until } from '@devmgr/plugin-sdk/testing';
 import type { FakeSession } from '@devmgr/plugin-sdk/testing';
+import { deviceplugin, probeUnix } from '@devmgr/wire';
 import { QUICK, closing, temporaryDir } from './helpers.ts';
 
 const resource = 'example.com/gpu';
 const unhealthy = (session: FakeSession): string[] =>
   session.devices.filter(({ health }) => health !== 'Healthy').map(({ ID }) => ID);
+
+/** A simulated plugin, and the session that a manager has with it. */
+async function served(spec: SimulatedResourceInput) {
+  const pluginDir = await temporaryDir();
+  const manager = closing(await startFakeManager({ pluginDir }));
+  const plugin = closing(simulatedPlugin(spec, { pluginDir, timing: QUICK }));
+  return { pluginDir, manager, plugin, session: await manager.session(spec.resource) };
+}
 
 test('counted devices, spread over NUMA nodes in equal blocks', async () => {
   const pluginDir = await temporaryDir();
@@ -147,6 +157,122 @@ test('restarts on a new socket with the devices of now', async () => {
   expect(plugin.socketPath).not.toBe(socketPath);
   await plugin.close();
   expect(await readdir(pluginDir)).toEqual(['kubelet.sock']);
+});
+
+test('health flaps for a while and is good in the end', async () => {
+  const { plugin, session } = await served({ resource, count: 3 });
+  const turns = (): string[] =>
+    session.lists
+      .map((list) => list.map(({ health }) => (health === 'Healthy' ? '.' : 'x')).join(''))
+      .filter((turn, index, all) => turn !== all[index - 1]);
+  plugin.flap({ devices: ['gpu-0', 'gpu-2'], every: 20 });
+  expect(plugin.troubles).toEqual(['gpu-0, gpu-2 flaps']);
+  await until('some turns', () => turns().length >= 5);
+  plugin.calm();
+  expect(plugin.troubles).toEqual([]);
+  expect(turns().slice(0, 4)).toEqual(['...', 'x.x', '...', 'x.x']);
+  await until('health', () => unhealthy(session).length === 0);
+  plugin.flap({ devices: ['gpu-1'], every: 10_000, for: 100 });
+  await until('unhealthy', () => unhealthy(session).join() === 'gpu-1');
+  await until('its end', () => unhealthy(session).length === 0);
+  expect(() => {
+    plugin.flap({ devices: ['gpu-9'], every: 20 });
+  }).toThrow('there is no device "gpu-9"');
+});
+
+test('floods the manager with the list it has already', async () => {
+  const { plugin, session } = await served({ resource, count: 2 });
+  expect(session.lists).toHaveLength(1);
+  plugin.flood({ perSecond: 200 });
+  expect(plugin.troubles).toEqual(['floods with 200 lists a second']);
+  await until('many lists', () => session.lists.length > 50);
+  expect(new Set(session.lists.map((list) => JSON.stringify(list.map(({ ID }) => ID)))).size).toBe(1);
+  // The truth gets through all the same.
+  plugin.setHealth('gpu-1', 'Unhealthy');
+  await until('the change', () => unhealthy(session).join() === 'gpu-1');
+  plugin.calm();
+  expect(plugin.troubles).toEqual([]);
+  plugin.flood({ perSecond: 100, for: 50 });
+  await until('its end', () => plugin.troubles.length === 0);
+});
+
+test('lies in every way a plugin can', async () => {
+  const { plugin, session } = await served({ resource, count: 2, preferredAllocation: true });
+  plugin.lie('health');
+  await until('a word nobody knows', () => session.devices.every(({ health }) => health === 'Perhaps'));
+  plugin.lie('ids');
+  await until(
+    'an id twice and an empty one',
+    () => session.devices.map(({ ID }) => ID).join() === 'gpu-0,gpu-1,gpu-0,',
+  );
+  plugin.lie('allocate', 'preferredAllocation');
+  await expect(session.allocate(['gpu-0'])).rejects.toThrow('answered Allocate without a container');
+  expect(await session.prefer(['gpu-0', 'gpu-1'], [], 1)).toEqual(['gpu-0-nowhere']);
+  plugin.calm();
+  await until(
+    'the truth',
+    () => session.devices.map(({ ID, health }) => ID + health).join() === 'gpu-0Healthy,gpu-1Healthy',
+  );
+  await session.allocate(['gpu-0']);
+  expect(await session.prefer(['gpu-0', 'gpu-1'], [], 1)).toEqual(['gpu-0']);
+});
+
+test('sends lists of any length', async () => {
+  const { plugin, session } = await served({ resource, count: 2 });
+  plugin.oversize(1_000_000);
+  const long = await until('a long list', () => (session.devices.length > 2 ? session.devices : undefined));
+  const { ListAndWatchResponse } = deviceplugin;
+  const bytes = ListAndWatchResponse.encode({ devices: [...long] }).finish().length;
+  expect(bytes).toBeGreaterThanOrEqual(1_000_000);
+  expect(bytes).toBeLessThan(1_010_000);
+  expect(new Set(long.map(({ ID }) => ID)).size).toBe(long.length);
+  expect(long.filter(({ health }) => health === 'Healthy').map(({ ID }) => ID)).toEqual(['gpu-0', 'gpu-1']);
+  plugin.oversize(0);
+  await until('a short list', () => session.devices.length === 2);
+});
+
+test('dies as a killed process does, and comes back', async () => {
+  const { plugin, session, manager, pluginDir } = await served({ resource, count: 2 });
+  const { socketPath } = plugin;
+  await plugin.die();
+  await until('the end of the stream', () => !session.live);
+  expect(plugin.troubles).toEqual(['dead']);
+  expect((await lstat(socketPath)).isSocket()).toBe(true);
+  expect(await probeUnix(socketPath, 1_000)).toBe('refused');
+  plugin.setHealth('gpu-1', 'Unhealthy');
+  await plugin.restart();
+  const second = await manager.session(resource);
+  expect(unhealthy(second)).toEqual(['gpu-1']);
+
+  await plugin.die(50);
+  await until('its return', async () => plugin.socketPath !== second.socketPath && manager.sessions.length === 3);
+  expect(await readdir(pluginDir)).toHaveLength(4);
+  await plugin.close();
+  expect(await readdir(pluginDir)).toEqual(['kubelet.sock']);
+});
+
+test('restarts with other ids', async () => {
+  const { plugin, manager } = await served({ resource, count: 3, numaNodes: 3, env: { INDEX: '{indexes}' } });
+  plugin.remove('gpu-1');
+  plugin.setHealth('gpu-2', 'Unhealthy');
+  await plugin.restart({ idPrefix: 'card-' });
+  const session = await until('the new session', () => manager.sessions[1]);
+  await until('its list', () => session.lists.length > 0);
+  expect(session.devices.map(({ ID, health, topology }) => [ID, health, Number(topology?.nodes[0]?.ID)])).toEqual([
+    ['card-0', 'Healthy', 0],
+    ['card-1', 'Unhealthy', 2],
+  ]);
+  expect((await session.allocate(['card-1'])).envs.get('INDEX')).toBe('1');
+});
+
+test('a step is played as a whole or not at all', async () => {
+  const { plugin } = await served({ resource, count: 2 });
+  expect(() => {
+    plugin.play({ add: [{ id: 'gpu-2' }], health: { 'gpu-9': 'Unhealthy' } });
+  }).toThrow('there is no device "gpu-9"');
+  expect(plugin.devices.map(({ id }) => id)).toEqual(['gpu-0', 'gpu-1']);
+  plugin.play({ add: [{ id: 'gpu-2' }], health: { 'gpu-2': 'Unhealthy' }, remove: ['gpu-0'] });
+  expect(plugin.devices.map(({ id, health }) => `${id} ${health}`)).toEqual(['gpu-1 Healthy', 'gpu-2 Unhealthy']);
 });
 
 test('a timeline runs from the first registration on', async () => {

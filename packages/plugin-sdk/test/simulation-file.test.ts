@@ -35,6 +35,10 @@ resources:
       - { at: 3s, health: { gpu-3: Unhealthy } }
       - { at: 1.5m, every: 500ms, remove: [gpu-1], add: [gpu-9, { id: gpu-10, numaNodes: [1] }] }
       - { at: 0, hang: allocate, fail: { preStart: no power }, slow: { allocate: 200ms }, calm: true }
+      - { at: 2s, flap: { devices: [gpu-2], every: 1s, for: 10s }, flood: { perSecond: 100 }, lie: health }
+      - { at: 3s, lie: true, oversize: 5M, die: 3s, calm: [allocate] }
+      - { at: 4s, restart: { idPrefix: new- } }
+      - { at: 5s, health: { new-9: Unhealthy }, die: true }
   - resource: example.com/fpga
     devices: [{ id: f0, health: Unhealthy }]
 `;
@@ -50,8 +54,23 @@ resources:
         at: 0,
         hang: ['allocate'],
         slow: { allocate: 200 },
-        calm: ['options', 'allocate', 'preferredAllocation', 'preStart'],
+        calm: true,
       },
+      {
+        at: 2_000,
+        flap: { devices: ['gpu-2'], every: 1_000, for: 10_000 },
+        flood: { perSecond: 100 },
+        lie: ['health'],
+      },
+      {
+        at: 3_000,
+        lie: ['allocate', 'preferredAllocation', 'health', 'ids'],
+        oversize: 5 * 2 ** 20,
+        die: 3_000,
+        calm: ['allocate'],
+      },
+      { at: 4_000, restart: { idPrefix: 'new-' } },
+      { at: 5_000, health: { 'new-9': 'Unhealthy' }, die: true },
     ],
   });
 });
@@ -84,6 +103,24 @@ test.each([
     'resource: example.com/gpu\ncount: 2\ntimeline:\n  - at: 3s\n    hang: list\n',
     /^sim\.yaml:5:11: timeline\[0\]\.hang: expected one or a list of options, allocate/,
   ],
+  ...(
+    [
+      ['flap: { devices: [gpu-7], every: 1s }', '5:23: timeline[0].flap.devices[0]: there is no device "gpu-7"'],
+      ['flap: { devices: [gpu-1], every: 1ms }', '5:38: timeline[0].flap.every: must be at least 10ms'],
+      ['flood: { perSecond: 5000 }', '5:25: timeline[0].flood.perSecond: Too big'],
+      ['lie: never', '5:10: timeline[0].lie: expected true, or one or a list of allocate'],
+      ['oversize: 5G', '5:15: timeline[0].oversize: "5G" is not a size like 500K or 5M'],
+      ['die: soon', '5:10: timeline[0].die: expected true, or a duration like 3s'],
+      ['restart: { idPrefix: "" }', '5:26: timeline[0].restart.idPrefix: Too small'],
+      ['health: { new-0: Unhealthy }', '5:22: timeline[0].health.new-0: there is no device "new-0"'],
+    ] as const
+  ).map(
+    ([step, message]) =>
+      [
+        `resource: example.com/gpu\ncount: 2\ntimeline:\n  - at: 3s\n    ${step}\n`,
+        new RegExp(`^sim\\.yaml:${message.replaceAll(/[[\].{}]/g, '\\$&')}`),
+      ] as [string, RegExp],
+  ),
   [
     'resource: example.com/gpu\ncount: 1\ncdi: [nonsense]\n',
     /^sim\.yaml:3:7: cdi\[0\]: .*"nonsense" is not a qualified/,

@@ -4,7 +4,7 @@ import { bindService, createClient, deviceplugin, lifecycle, listenUnix, pluginr
 import type { UnixServer } from '@devmgr/wire';
 import { openSession } from './fake-session.ts';
 import type { FakeSession } from './fake-session.ts';
-import { leavingSocketFile } from './socket-file.ts';
+import { leavingSocketFile } from '../socket-file.ts';
 import { until } from './until.ts';
 
 export interface FakeManagerOptions {

@@ -16,7 +16,7 @@ import { containerResponse, env } from '../container-response.ts';
 import type { DeviceInput } from '../plugin-device.ts';
 import { API_VERSION } from '../register-call.ts';
 import { ScriptedStream } from './scripted-stream.ts';
-import { leavingSocketFile } from './socket-file.ts';
+import { leavingSocketFile } from '../socket-file.ts';
 import { until } from './until.ts';
 
 type Answer<Request, Response> = (request: Request, context: CallContext) => Response | Promise<Response>;
