@@ -46,6 +46,10 @@ export default defineConfig(
     [group(['@devmgr/manager', 'devmgr'], 'The SDK works with any manager: core and wire only.'), NO_DEEP],
   ),
   forbid(
+    ['packages/conformance/src/**'],
+    [group(['@devmgr/manager', 'devmgr'], 'The suite is a manager of its own: core, wire and the SDK only.'), NO_DEEP],
+  ),
+  forbid(
     ['packages/manager/src/**'],
     [group(['@devmgr/plugin-sdk', 'devmgr'], 'The manager knows plugins only over the wire.'), NO_DEEP],
   ),

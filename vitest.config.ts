@@ -11,7 +11,9 @@ export default defineConfig({
       '@devmgr/wire': source('wire'),
       // Before the package it belongs to: an alias also takes what begins with it.
       '@devmgr/plugin-sdk/testing': fileURLToPath(new URL('packages/plugin-sdk/src/testing/index.ts', import.meta.url)),
+      '@devmgr/plugin-sdk/running': fileURLToPath(new URL('packages/plugin-sdk/src/running/index.ts', import.meta.url)),
       '@devmgr/plugin-sdk': source('plugin-sdk'),
+      '@devmgr/conformance': source('conformance'),
       '@devmgr/manager/client': fileURLToPath(new URL('packages/manager/src/client.ts', import.meta.url)),
       '@devmgr/manager': source('manager'),
     },

@@ -12,6 +12,7 @@ import { pluginCommand } from './commands/plugin.ts';
 import { runCommand } from './commands/run.ts';
 import { simulateCommand } from './commands/simulate.ts';
 import { startCommand } from './commands/start.ts';
+import { testCommand } from './commands/test.ts';
 import { versionCommand } from './commands/version.ts';
 import { waitCommand } from './commands/wait.ts';
 import { addGlobalOptions } from './new-command.ts';
@@ -49,6 +50,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused by admission
     .addCommand(waitCommand())
     .addCommand(runCommand())
     .addCommand(pluginCommand())
+    .addCommand(testCommand())
     .addCommand(simulateCommand())
     .addCommand(checkpointCommand())
     .addCommand(versionCommand());

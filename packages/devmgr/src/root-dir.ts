@@ -1,11 +1,11 @@
 import { isAbsolute, join, resolve } from 'node:path';
 import { DevmgrError } from '@devmgr/core';
+import { KUBELET_ROOT_DIR } from '@devmgr/plugin-sdk/running';
 
 /** Bytes a unix socket path may have on Linux: `sun_path` holds 108, one of them the closing zero. */
 export const MAX_SOCKET_PATH_BYTES = 107;
 
-/** The directory the kubelet uses, and the one nearly every plugin has compiled in. */
-export const KUBELET_ROOT_DIR = '/var/lib/kubelet';
+export { KUBELET_ROOT_DIR };
 
 /** The longest socket devmgr itself opens below the root directory; plugins put theirs beside it. */
 const LONGEST_SOCKET = 'device-plugins/kubelet.sock';

@@ -22,6 +22,7 @@ test('the commands are those of the contract', () => {
     'devmgr run',
     'devmgr plugin run',
     'devmgr plugin host',
+    'devmgr test',
     'devmgr simulate',
     'devmgr checkpoint show',
     'devmgr checkpoint verify',

@@ -49,9 +49,9 @@ export class AuthorityRewriter {
   #lastStream = 0;
   #frames = 0;
 
-  /** @param authority see {@link HeaderRewriter}; `localhost` unless given. */
-  constructor(authority?: string) {
-    this.#headers = new HeaderRewriter(authority);
+  /** See {@link HeaderRewriter}; the authority is `localhost` unless given. */
+  constructor(authority?: string, keepSent?: boolean) {
+    this.#headers = new HeaderRewriter(authority, keepSent);
   }
 
   /** Whether a frame has followed the connection preface. */

@@ -18,6 +18,10 @@ const AUTHORITY_NAMES = [
   Buffer.from('88b83b5339ec327d7f', 'hex'),
 ];
 
+/** The field that carries the peer's own `:authority` to the server; HPACK, a literal name. */
+export const SENT_AUTHORITY = 'x-sent-authority';
+const SENT_AUTHORITY_NAME = Buffer.concat([Buffer.of(0, SENT_AUTHORITY.length), Buffer.from(SENT_AUTHORITY, 'latin1')]);
+
 /** A field name: an index of the static table, or a string of its own. */
 type Name = number | HpackString;
 
@@ -37,11 +41,18 @@ interface Field {
  */
 export class HeaderRewriter {
   readonly #authority: Buffer;
+  readonly #keepSent: boolean;
   readonly #table: Field[] = [];
   #tableSizeBytes = 0;
+  /** Value of the last `:authority` of the block being read. */
+  #sent: Buffer | undefined;
 
-  /** @param authority what every request is to carry: ASCII letters and digits, at most 126. */
-  constructor(authority = 'localhost') {
+  /**
+   * @param authority what every request is to carry: ASCII letters and digits, at most 126.
+   * @param keepSent whether what the peer had sent instead is to reach the server too, as {@link SENT_AUTHORITY}.
+   */
+  constructor(authority = 'localhost', keepSent = false) {
+    this.#keepSent = keepSent;
     // A literal without indexing whose name is in the static table.
     this.#authority = Buffer.concat([Buffer.of(AUTHORITY_INDEX, authority.length), Buffer.from(authority, 'latin1')]);
   }
@@ -61,6 +72,9 @@ export class HeaderRewriter {
       sizeBytes += field.length;
       if (sizeBytes > MAX_EXPANDED_BYTES) throw new Error('header block expands too far');
     }
+    // At the end: nothing that is no pseudo-header may come before one. (RFC 9113, 8.3)
+    if (isRequest && this.#keepSent && this.#sent !== undefined) out.push(SENT_AUTHORITY_NAME, this.#sent);
+    this.#sent = undefined;
     return Buffer.concat(out);
   }
 
@@ -70,7 +84,7 @@ export class HeaderRewriter {
     if (first >= 0x80) {
       const index = reader.integer(7);
       if (index === 0) throw new Error('HPACK index 0');
-      if (index > STATIC_ENTRIES) return literal(this.#entry(index), false);
+      if (index > STATIC_ENTRIES) return this.#emit(this.#entry(index), false);
       return index === AUTHORITY_INDEX ? undefined : Buffer.of(0x80 | index);
     }
     if ((first & 0xe0) === 0x20) {
@@ -83,7 +97,14 @@ export class HeaderRewriter {
     const field = { name, value: reader.string() };
     if (indexed) this.#add(field);
     const neverIndexed = !indexed && (first & 0x10) !== 0;
-    return literal(field, neverIndexed);
+    return this.#emit(field, neverIndexed);
+  }
+
+  /** What the server is to read of a field in its place. The value of an authority is kept as it came, undecoded. */
+  #emit(field: Field, neverIndexed: boolean): Buffer | undefined {
+    if (!isAuthority(field.name)) return literal(field, neverIndexed);
+    this.#sent = field.value.raw;
+    return undefined;
   }
 
   #add({ name, value }: Field): void {
@@ -103,14 +124,16 @@ export class HeaderRewriter {
   }
 }
 
-/** A field as a literal without indexing; undefined for any `:authority`. (RFC 7541, 6.2.2 and 6.2.3) */
-function literal({ name, value }: Field, neverIndexed: boolean): Buffer | undefined {
+function isAuthority(name: Name): boolean {
+  return (
+    name === AUTHORITY_INDEX || (typeof name !== 'number' && AUTHORITY_NAMES.some((known) => known.equals(name.raw)))
+  );
+}
+
+/** A field as a literal without indexing. (RFC 7541, 6.2.2 and 6.2.3) */
+function literal({ name, value }: Field, neverIndexed: boolean): Buffer {
   const kind = neverIndexed ? 0x10 : 0x00;
-  if (typeof name !== 'number') {
-    if (AUTHORITY_NAMES.some((known) => known.equals(name.raw))) return undefined;
-    return Buffer.concat([Buffer.of(kind), name.raw, value.raw]);
-  }
-  if (name === AUTHORITY_INDEX) return undefined;
+  if (typeof name !== 'number') return Buffer.concat([Buffer.of(kind), name.raw, value.raw]);
   return Buffer.concat([name < 15 ? Buffer.of(kind | name) : Buffer.of(kind | 15, name - 15), value.raw]);
 }
 

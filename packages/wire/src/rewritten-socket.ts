@@ -28,16 +28,18 @@ let connections = 0;
  */
 export class RewrittenSocket extends Duplex {
   readonly #socket: Socket;
-  readonly #rewriter = new AuthorityRewriter(`connection${String((connections += 1))}`);
+  readonly #rewriter: AuthorityRewriter;
   readonly #pieces: Buffer[] = [];
   #timer: NodeJS.Timeout | undefined;
   #wanted = false;
   #inputEnded = false;
 
-  constructor(socket: Socket) {
+  /** @param keepSent whether the client's own authority is to be passed on too. */
+  constructor(socket: Socket, keepSent: boolean) {
     // No read-ahead: with a high-water mark of 0, `_read` is called only when all that was pushed has been consumed.
     super({ readableHighWaterMark: 0 });
     this.#socket = socket;
+    this.#rewriter = new AuthorityRewriter(`connection${String((connections += 1))}`, keepSent);
     this.#destroyAfter(GREETING_TIMEOUT_MS);
     this.on('error', () => undefined); // the connection is gone; its calls have been told
     socket.on('data', (chunk: Buffer) => {

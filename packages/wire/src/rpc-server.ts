@@ -1,4 +1,5 @@
 import * as grpc from '@grpc/grpc-js';
+import { SENT_AUTHORITY } from './header-rewriter.ts';
 import { RpcCode, RpcError } from './rpc-error.ts';
 import { methodsOf } from './service.ts';
 import type { RequestOf, ResponseOf, ServiceShape, UntypedMethod } from './service.ts';
@@ -9,6 +10,10 @@ export interface CallContext {
   readonly signal: AbortSignal;
   /** Name of the connection the call came on, unique in this process on servers made by `listenUnix`; no more than a name. */
   readonly connection: string;
+  /** The `:authority` the client had sent, on servers that were asked to keep it; undefined when it sent none. */
+  readonly sentAuthority: string | undefined;
+  /** The limit the client put on the call, in milliseconds from its arrival; undefined when it put none. */
+  readonly timeLimitMs: number | undefined;
 }
 
 /**
@@ -56,7 +61,8 @@ export function addService<S extends ServiceShape>(server: grpc.Server, service:
 function serveUnary(handler: UntypedHandler): grpc.handleUnaryCall<unknown, unknown> {
   return (call, done) => {
     const { signal, settle } = followCall(call);
-    const answer = Promise.resolve().then(() => handler(call.request, { signal, connection: call.getHost() }));
+    const context = contextOf(call, signal);
+    const answer = Promise.resolve().then(() => handler(call.request, context));
     answer.then(
       (value) => {
         settle();
@@ -92,7 +98,7 @@ async function pump(
   handler: UntypedHandler,
   signal: AbortSignal,
 ): Promise<void> {
-  const context = { signal, connection: call.getHost() };
+  const context = contextOf(call, signal);
   const messages = (handler(call.request, context) as AsyncIterable<unknown>)[Symbol.asyncIterator]();
   const ended = new Promise<typeof ENDED>((resolve) => {
     signal.addEventListener('abort', () => {
@@ -113,6 +119,20 @@ async function pump(
 }
 
 const ENDED = Symbol('call ended');
+
+function contextOf(
+  call: grpc.ServerUnaryCall<unknown, unknown> | grpc.ServerWritableStream<unknown, unknown>,
+  signal: AbortSignal,
+): CallContext {
+  const deadline = Number(call.getDeadline()); // a Date, or infinity
+  const [sentAuthority] = call.metadata.get(SENT_AUTHORITY);
+  return {
+    signal,
+    connection: call.getHost(),
+    sentAuthority: sentAuthority?.toString(),
+    timeLimitMs: Number.isFinite(deadline) ? deadline - Date.now() : undefined,
+  };
+}
 
 /** A signal that is aborted when the call ends before it is settled. */
 function followCall(call: { once(event: 'cancelled', listener: () => void): unknown; readonly cancelled: boolean }): {

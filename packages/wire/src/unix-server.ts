@@ -24,6 +24,8 @@ export interface UnixServerOptions {
   readonly maxReceiveBytes?: number | undefined;
   /** Permission bits of the socket. Default: 0777 less umask, as the kubelet's. */
   readonly mode?: number | undefined;
+  /** Tell handlers which `:authority` the client had sent. Default: false. (`CallContext.sentAuthority`) */
+  readonly keepSentAuthority?: boolean | undefined;
   /** The listener failed for good after it had been opened: no more connections are accepted. Call `close` as usual. */
   readonly onFailure?: ((error: Error) => void) | undefined;
 }
@@ -65,7 +67,7 @@ export async function listenUnix(options: UnixServerOptions): Promise<UnixServer
   const listener = createServer((socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
-    injector.injectConnection(new RewrittenSocket(socket));
+    injector.injectConnection(new RewrittenSocket(socket, options.keepSentAuthority === true));
   });
   listener.maxConnections = MAX_CONNECTIONS;
   try {

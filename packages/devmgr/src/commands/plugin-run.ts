@@ -1,6 +1,7 @@
 import { existsSync, openSync } from 'node:fs';
 import { basename } from 'node:path';
 import { DevmgrError } from '@devmgr/core';
+import { withKubeletView } from '@devmgr/plugin-sdk/running';
 import { Option, type Command } from 'commander';
 import { createContext, note } from '../context.ts';
 import { parseDuration } from '../duration.ts';
@@ -8,7 +9,6 @@ import { EXIT_CODES } from '../exit-codes.ts';
 import { ExitWith } from '../interrupt.ts';
 import { newCommand } from '../new-command.ts';
 import { oneLine } from '../output/table.ts';
-import { withKubeletView } from '../plugin-run/kubelet-view.ts';
 import { RESTART_POLICIES, supervise, type RestartPolicy } from '../plugin-run/supervise.ts';
 import { kubeletSocketPath } from '../root-dir.ts';
 import { findCommand } from '../run/find-command.ts';

@@ -1,4 +1,4 @@
-import { ProcessGroup, type GroupEnd } from './process-group.ts';
+import { ProcessGroup, type GroupEnd } from '@devmgr/plugin-sdk/running';
 
 export const RESTART_POLICIES = ['always', 'on-failure', 'never'] as const;
 export type RestartPolicy = (typeof RESTART_POLICIES)[number];

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { constants } from 'node:os';
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 
 export interface GroupEnd {
   readonly exitCode: number;
@@ -28,6 +28,8 @@ export class ProcessGroup {
   readonly pid: number | undefined;
   /** Resolves once the command has ended and everything it left in its group was killed. Never rejects. */
   readonly ended: Promise<GroupEnd>;
+  /** Standard output and error, those that are pipes. Read them, or the command stops at a full one. */
+  readonly outputs: readonly Readable[];
   readonly #child: ChildProcess;
   #over = false;
 
@@ -42,6 +44,7 @@ export class ProcessGroup {
       env: options.env,
     });
     this.pid = this.#child.pid;
+    this.outputs = [this.#child.stdout, this.#child.stderr].filter((stream) => stream !== null);
     const lifeline = this.#child.stdio[3] as Writable | null;
     lifeline?.on('error', () => undefined);
     this.ended = new Promise((resolve) => {
@@ -72,4 +75,5 @@ export class ProcessGroup {
   }
 }
 
-type StdioItem = 'inherit' | number;
+/** Where output goes: through, to a file by its descriptor, or to the reader of {@link ProcessGroup.outputs}. */
+export type StdioItem = 'inherit' | 'pipe' | number;

@@ -2,7 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DevmgrError } from '@devmgr/core';
-import { KUBELET_ROOT_DIR } from '../root-dir.ts';
+
+/** The directory the kubelet uses, and the one nearly every plugin has compiled in. */
+export const KUBELET_ROOT_DIR = '/var/lib/kubelet';
 
 /**
  * Run by `sh` inside fresh mount (and user) namespaces: `sh -c SCRIPT devmgr ROOT COMMAND…`. Makes ROOT appear as /var/lib/kubelet and becomes

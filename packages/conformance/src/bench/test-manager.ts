@@ -1,0 +1,219 @@
+import { lstat, mkdir, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { checkResourceName, goQuote } from '@devmgr/core';
+import { bindService, createClient, deviceplugin, listenUnix, pluginregistration, probeUnix } from '@devmgr/wire';
+import type { CallContext, UnixProbe, UnixServer } from '@devmgr/wire';
+import { dialPlugin, type PluginSession } from './plugin-session.ts';
+import { RegistryWatch } from './registry-watch.ts';
+import type { Traffic } from './traffic.ts';
+
+const API_VERSION = 'v1beta1';
+
+/** One call of Register, or one socket found in plugins_registry. */
+export interface Registration {
+  readonly atMs: number;
+  /** Which manager in a row took it, from 1. */
+  readonly manager: number;
+  readonly way: 'register' | 'registry';
+  readonly version: string;
+  readonly resource: string;
+  readonly endpoint: string;
+  readonly socketPath: string;
+  /** As sent with Register; undefined when left out. */
+  readonly options: deviceplugin.DevicePluginOptions | undefined;
+  /** The `:authority` of the call, undecoded; undefined when there was none. */
+  readonly authority: string | undefined;
+  /** The client's own limit on the call. */
+  readonly timeLimitMs: number | undefined;
+  /** What was found behind the endpoint when the call arrived. */
+  probe?: UnixProbe;
+  /** Why it was refused; undefined while under way and when accepted. */
+  refused?: string;
+  session?: PluginSession;
+}
+
+export interface TestManagerOptions {
+  readonly pluginDir: string;
+  /** Where to look for sockets of plugins that do not call Register; undefined to look nowhere. */
+  readonly registryDir: string | undefined;
+  /** Where we find what a plugin calls by this absolute path: it may live in a view of its own. */
+  readonly toOurPath: (path: string) => string;
+  readonly timeoutMs: number;
+  readonly traffic: Traffic;
+}
+
+/**
+ * The suite's own device manager: takes registrations as a kubelet does, dials back, holds ListAndWatch, and keeps a
+ * record of everything. It can end and come back in every way a manager can.
+ */
+export class TestManager {
+  readonly pluginDir: string;
+  /** Every registration of every manager of this bench, oldest first. */
+  readonly registrations: Registration[] = [];
+  /** Set to refuse what registers with this text. */
+  refuse: string | undefined;
+  readonly #options: TestManagerOptions;
+  readonly #registry: RegistryWatch | undefined;
+  #server: UnixServer | undefined;
+  #incarnation = 0;
+
+  constructor(options: TestManagerOptions) {
+    this.pluginDir = options.pluginDir;
+    this.#options = options;
+    this.#registry =
+      options.registryDir === undefined
+        ? undefined
+        : new RegistryWatch(options.registryDir, (path) => this.#adopt(path));
+  }
+
+  get listening(): boolean {
+    return this.#server !== undefined;
+  }
+
+  /** How many managers there were, the present one included. */
+  get incarnation(): number {
+    return this.#incarnation;
+  }
+
+  /** Registrations that the present manager took. */
+  get current(): readonly Registration[] {
+    return this.registrations.filter(({ manager }) => manager === this.#incarnation);
+  }
+
+  /** The newest session of each resource that the present manager has a list of. */
+  sessions(): readonly PluginSession[] {
+    const newest = new Map<string, PluginSession>();
+    for (const { session } of this.current) {
+      if (session?.stream.latest !== undefined) newest.set(session.resource, session);
+    }
+    return [...newest.values()];
+  }
+
+  /** Starts a manager. Unless told otherwise all sockets of the directory are deleted first, as the kubelet does. */
+  async listen({ clean = true } = {}): Promise<void> {
+    await mkdir(this.pluginDir, { recursive: true });
+    if (clean) await this.removeSockets();
+    this.#incarnation += 1;
+    await this.#bind();
+    this.#registry?.start();
+  }
+
+  /** Deletes every socket in the plugin directory and nothing else. (kubelet: start of the device plugin server) */
+  async removeSockets(): Promise<void> {
+    for (const name of await readdir(this.pluginDir)) {
+      const path = join(this.pluginDir, name);
+      if ((await lstat(path).catch(() => undefined))?.isSocket() === true) await unlink(path).catch(() => undefined);
+    }
+  }
+
+  /** Makes kubelet.sock anew while everything else goes on: streams live, no other file is touched. */
+  async recreateSocket(): Promise<void> {
+    await this.#server?.close(0);
+    this.#incarnation += 1;
+    await this.#bind();
+  }
+
+  /** Ends the manager: streams and connections cut, kubelet.sock gone or, with `leaveSocket`, left behind dead as by a kill. */
+  async close({ leaveSocket = false } = {}): Promise<void> {
+    await this.#registry?.stop();
+    for (const { session } of this.registrations) session?.close();
+    const server = this.#server;
+    this.#server = undefined;
+    if (server === undefined) return;
+    const kept = `${server.path}.kept`;
+    if (leaveSocket) await rename(server.path, kept).catch(() => undefined);
+    await server.close(0);
+    if (leaveSocket) await rename(kept, server.path).catch(() => undefined);
+  }
+
+  /** Replaces the plugin directory by an empty one of the same name. The manager must be closed. */
+  async replaceDirectory(): Promise<void> {
+    const aside = `${this.pluginDir}.old`;
+    await rename(this.pluginDir, aside);
+    await mkdir(this.pluginDir);
+    await rm(aside, { recursive: true, force: true });
+  }
+
+  async #bind(): Promise<void> {
+    const channel = this.#options.traffic.channel('register');
+    const service = this.#options.traffic.noting(deviceplugin.RegistrationService, channel, 'manager');
+    const registration = bindService(service, {
+      register: async (request: deviceplugin.RegisterRequest, context: CallContext) => {
+        await this.#register(request, context);
+        return {};
+      },
+    });
+    this.#server = await listenUnix({
+      path: join(this.pluginDir, 'kubelet.sock'),
+      services: [registration],
+      keepSentAuthority: true,
+    });
+  }
+
+  async #register(request: deviceplugin.RegisterRequest, context: CallContext): Promise<void> {
+    await this.#take({
+      atMs: this.#options.traffic.nowMs(),
+      manager: this.#incarnation,
+      way: 'register',
+      version: request.version,
+      resource: request.resourceName,
+      endpoint: request.endpoint,
+      socketPath: join(this.pluginDir, request.endpoint),
+      options: request.options,
+      authority: context.sentAuthority,
+      timeLimitMs: context.timeLimitMs,
+    });
+  }
+
+  /** What a kubelet does with a registration, in its order and with its texts. */
+  async #take(registration: Registration): Promise<void> {
+    this.registrations.push(registration);
+    const { manager } = registration;
+    try {
+      registration.probe = await probeUnix(registration.socketPath, 2_000);
+      if (this.refuse !== undefined) throw new Error(this.refuse);
+      if (registration.version !== API_VERSION) {
+        const asked = `requested API version ${goQuote(registration.version)} is not supported by kubelet.`;
+        throw new Error(`${asked} Supported version is ["${API_VERSION}"]`);
+      }
+      const name = checkResourceName(registration.resource);
+      if (!name.ok) throw new Error(name.message);
+      const session = await dialPlugin({ ...registration, ...this.#options });
+      if (manager === this.#incarnation && this.listening) registration.session = session;
+      else session.close();
+    } catch (error) {
+      registration.refused = error instanceof Error ? error.message : String(error);
+      throw error;
+    }
+  }
+
+  /** What the kubelet's plugin watcher does with a socket it found. */
+  async #adopt(path: string): Promise<void> {
+    const channel = this.#options.traffic.channel('registry');
+    const service = this.#options.traffic.noting(pluginregistration.RegistrationService, channel, 'plugin');
+    const client = createClient(service, path);
+    try {
+      await client.waitForReady(10_000);
+      const info = await client.getInfo({}, { timeoutMs: 5_000 });
+      if (info.type !== 'DevicePlugin') return;
+      const outcome = await this.#take({
+        atMs: this.#options.traffic.nowMs(),
+        manager: this.#incarnation,
+        way: 'registry',
+        version: info.supportedVersions.includes(API_VERSION) ? API_VERSION : info.supportedVersions.join(' '),
+        resource: info.name,
+        endpoint: info.endpoint,
+        socketPath: info.endpoint === '' ? path : this.#options.toOurPath(resolve('/', info.endpoint)),
+        options: undefined,
+        authority: undefined,
+        timeLimitMs: undefined,
+      }).then(
+        () => '',
+        (error: unknown) => (error instanceof Error ? error.message : String(error)),
+      );
+      await client.notifyRegistrationStatus({ pluginRegistered: outcome === '', error: outcome }, { timeoutMs: 5_000 });
+    } finally {
+      client.close();
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import { GROUPS } from '../check.ts';
+import type { CheckResult, Report, Status } from './report.ts';
+
+/** How the table may emphasise; identity functions for plain text. */
+export interface Paint {
+  readonly bold: (text: string) => string;
+  readonly good: (text: string) => string;
+  readonly bad: (text: string) => string;
+  readonly doubtful: (text: string) => string;
+}
+
+export const PLAIN: Paint = { bold: same, good: same, bad: same, doubtful: same };
+
+const WORDS: Readonly<Record<Status, string>> = { pass: 'PASS', fail: 'FAIL', warn: 'WARN', skip: 'SKIP' };
+
+/** The report for people: a line a group, and below it whatever in it failed, explained. */
+export function tableReport(report: Report, options: { paint?: Paint; repeat: (id: string) => string }): string {
+  const { paint = PLAIN, repeat } = options;
+  const lines: string[] = [];
+  for (const { name, devices, healthy } of report.plugin.resources) {
+    lines.push(`${paint.bold(name)}  ${count(devices, 'device')}, ${String(healthy)} healthy`);
+  }
+  if (lines.length > 0) lines.push('');
+  for (const group of GROUPS) {
+    const checks = report.checks.filter((check) => check.group === group);
+    if (checks.length === 0) continue;
+    lines.push(groupLine(group, checks, paint));
+    for (const check of checks) {
+      if (check.status === 'fail' || check.status === 'warn') lines.push(...explain(check, paint, repeat));
+    }
+  }
+  lines.push('', verdict(report, paint));
+  return `${lines.join('\n')}\n`;
+}
+
+function groupLine(group: string, checks: readonly CheckResult[], paint: Paint): string {
+  const of = (status: Status): number => checks.filter((check) => check.status === status).length;
+  const parts = (['pass', 'fail', 'warn', 'skip'] as const)
+    .filter((status) => of(status) > 0)
+    .map(
+      (status) =>
+        `${String(of(status))} ${status === 'pass' ? 'passed' : status === 'fail' ? 'failed' : status === 'warn' ? 'warned' : 'skipped'}`,
+    );
+  const worst: Status = of('fail') > 0 ? 'fail' : of('warn') > 0 ? 'warn' : of('pass') > 0 ? 'pass' : 'skip';
+  return `${colour(worst, paint)(WORDS[worst])}  ${group.padEnd(14)} ${parts.join(', ')}`;
+}
+
+function explain(check: CheckResult, paint: Paint, repeat: (id: string) => string): string[] {
+  const seen =
+    check.seen === ''
+      ? []
+      : check.seen.split('\n').map((line, index) => `        ${index === 0 ? 'seen    ' : '        '}${clean(line)}`);
+  return [
+    '',
+    `  ${colour(check.status, paint)(WORDS[check.status])}  ${paint.bold(check.id)}: ${clean(check.message)}`,
+    ...seen,
+    `        why     ${check.title} ${check.why}`,
+    `        remedy  ${check.remedy}`,
+    `        repeat  ${repeat(check.id)}`,
+    '',
+  ];
+}
+
+function verdict({ summary }: Report, paint: Paint): string {
+  const { pass, fail, warn, skip, seconds } = summary;
+  const word = fail > 0 ? paint.bad('FAIL') : paint.good('PASS');
+  return `${word}  ${String(pass)} passed, ${String(fail)} failed, ${String(warn)} warned, ${String(skip)} skipped in ${String(seconds)} s`;
+}
+
+function colour(status: Status, paint: Paint): (text: string) => string {
+  if (status === 'fail') return paint.bad;
+  if (status === 'warn') return paint.doubtful;
+  return status === 'pass' ? paint.good : same;
+}
+
+/** A plugin's own words may hold anything: no terminal escapes pass. */
+function clean(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/gu, ' ');
+}
+
+function count(number: number, noun: string): string {
+  return `${String(number)} ${noun}${number === 1 ? '' : 's'}`;
+}
+
+function same(text: string): string {
+  return text;
+}
