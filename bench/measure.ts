@@ -123,8 +123,9 @@ export async function measureInventory(programs: Programs, devices: number, effo
           firstTenthP50us: number;
           lastTenthP50us: number;
         };
-        figures.set(`first tenth of ${String(effort.pods)} pods, p50`, answer.firstTenthP50us / 1000);
-        figures.set(`last tenth of ${String(effort.pods)} pods, p50`, answer.lastTenthP50us / 1000);
+        const tenth = String(Math.floor(effort.pods / 10));
+        figures.set(`first ${tenth} of ${String(effort.pods)} pods, p50`, answer.firstTenthP50us / 1000);
+        figures.set(`last ${tenth} of ${String(effort.pods)} pods, p50`, answer.lastTenthP50us / 1000);
       }
       figures.set('memory, MB', ((await peer.do({ op: 'rss' })) as { rssKB: number }).rssKB / 1024);
       const restartedAt = performance.now();

@@ -38,7 +38,7 @@ const effortFor = (devices: number): Effort =>
   values.quick
     ? { admissions: 50, flips: 3, pods: 100 }
     : devices > 20_000
-      ? { admissions: 100, flips: 5, pods: 200 }
+      ? { admissions: 100, flips: 5, pods: 1000 }
       : { admissions: 300, flips: 9, pods: 1000 };
 const format = (value: number): string =>
   value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);

@@ -33,6 +33,9 @@ export class DevicePool {
   /** All entries but the `#fresh` ones, in natural order. */
   #order: DeviceEntry[] = [];
   #fresh: DeviceEntry[] = [];
+  /** The last list, and the entry of each of its devices; empty when something else has changed what is listed. */
+  #lastList: readonly Device[] = [];
+  #lastEntries: readonly DeviceEntry[] = [];
   #stale = false;
   #lists = 0;
   #listed = 0;
@@ -115,12 +118,16 @@ export class DevicePool {
     const diff = emptyDiff();
     this.#lists += 1;
     const listedBefore = this.#listed;
+    const entries: DeviceEntry[] = new Array<DeviceEntry>(devices.length);
     let confirmed = 0;
     // From the back, so that of duplicates the last comes first and the others can be skipped unread.
     for (let index = devices.length - 1; index >= 0; index -= 1) {
       const device = devices[index];
       if (device === undefined) continue;
-      const entry = this.#entries.get(device.id) ?? this.#create(device.id, device.numaNodes);
+      // A list mostly repeats the one before, and whoever decodes it may hand out the same objects again.
+      const known = device === this.#lastList[index] ? this.#lastEntries[index] : undefined;
+      const entry = known ?? this.#entries.get(device.id) ?? this.#create(device.id, device.numaNodes);
+      entries[index] = entry;
       if (entry.seenInList === this.#lists) continue;
       entry.seenInList = this.#lists;
       if (entry.listed) confirmed += 1;
@@ -133,6 +140,8 @@ export class DevicePool {
     diff.changed ||= diff.added.length + diff.removed.length > 0;
     if (this.#gone > MIN_DEAD_TO_DROP && this.#gone * 2 > this.#entries.size) this.#stale = true;
     this.#arrange();
+    this.#lastList = devices;
+    this.#lastEntries = entries;
     return diff;
   }
 
@@ -258,6 +267,8 @@ export class DevicePool {
 
   /** The resource is no longer one of the node's: nothing is listed. */
   unlistAll(): void {
+    this.#lastList = [];
+    this.#lastEntries = [];
     for (const entry of this.#entries.values()) if (entry.listed) this.#unlist(entry);
   }
 

@@ -92,10 +92,7 @@ export function needsOf(
 }
 
 /** A wish that no choice of NUMA nodes suits; what the other rules say is kept. */
-export function refusedByTopology(
-  request: ExplainedRequest,
-  policy: ExplainedPlacement['policy'],
-): ExplainedRequest {
+export function refusedByTopology(request: ExplainedRequest, policy: ExplainedPlacement['policy']): ExplainedRequest {
   const refusal = {
     rule: 'topology policy',
     outcome: 'refused',

@@ -1,5 +1,6 @@
 import type { ProtocolContainer, ProtocolPod, TopologySettings } from '../protocol.ts';
 import { Random } from './random.ts';
+import { WRONG_MACHINES, WRONG_NAMES } from './wrong-input.ts';
 import type { Mode, Preference, Scenario, ScenarioDevice, ScenarioPlugin, ScriptedFailure, Step } from './scenario.ts';
 
 /** What a generated scenario may contain. */
@@ -15,21 +16,6 @@ export function generateScenario(seed: number, options: GenerateOptions): Scenar
 
 const SICK = ['Unhealthy', '', 'healthy', 'Broken'] as const;
 const CODES = [2, 4, 5, 8, 13, 14] as const;
-
-/** What a topology manager refuses to start with. */
-const WRONG_MACHINES: readonly [TopologySettings, ...TopologySettings[]] = [
-  { policy: 'strict' },
-  { policy: 'Restricted', scope: 'container' },
-  { policy: 'restricted', scope: 'node' },
-  { policy: 'best-effort', options: { 'prefer-nothing': 'true' } },
-  { policy: 'restricted', options: { 'prefer-closest-numa-nodes': 'yes' } },
-  { policy: 'restricted', options: { 'prefer-closest-numa-nodes': 'true' } },
-  { policy: 'restricted', options: { 'max-allowable-numa-nodes': '7' } },
-  { policy: 'restricted', options: { 'max-allowable-numa-nodes': 'many' } },
-  { policy: 'restricted', options: { 'max-allowable-numa-nodes': '' } },
-  { policy: 'single-numa-node', numa: [0, 1, 2, 3, 4, 5, 6, 7, 8] },
-  { policy: 'single-numa-node', numa: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], options: { 'max-allowable-numa-nodes': '9' } },
-];
 
 interface KnownPod {
   readonly pod: ProtocolPod;
@@ -76,6 +62,7 @@ class Generator {
     for (let index = 0; index < actions && !this.#over; index += 1) this.#act();
     this.#steps.push({ do: 'checkpoint' });
     this.#addExtras(new Random(this.#seed ^ 0x5bd1e995));
+    this.#addWatched(new Random(this.#seed ^ 0x2545f491));
     return {
       seed: this.#seed,
       mode: this.#mode,
@@ -94,6 +81,26 @@ class Generator {
     if (step?.do !== 'list' && step?.do !== 'plugin') return;
     // Some plugins list a device twice.
     this.#steps[index] = { ...step, devices: [...step.devices, ...random.some(step.devices, random.between(1, 2))] };
+  }
+
+  /** Some scenarios end with a plugin in plugins_registry; the kubelet looks there once a second. */
+  #addWatched(random: Random): void {
+    if (!random.chance(0.04)) return;
+    const fine = random.chance(0.4);
+    const failing = !fine && random.chance(0.3) ? random.pick(CODES) : undefined;
+    const wrong = fine || failing !== undefined ? 'nothing' : random.pick(['name', 'type', 'versions'] as const);
+    this.#steps.splice(-1, 0, {
+      do: 'watched',
+      name: wrong === 'name' ? random.pick(WRONG_NAMES) : 'example.com/watched',
+      type: wrong === 'type' ? random.pick(['CSIPlugin', 'Other', '']) : 'DevicePlugin',
+      versions:
+        wrong === 'versions'
+          ? random.pick([[], ['v1alpha'], ['v1', 'v1beta2']])
+          : random.pick([['v1beta1'], ['v1alpha', 'v1beta1']]),
+      explicit: random.chance(0.5),
+      ...(failing === undefined ? {} : { failing }),
+      count: random.between(1, 3),
+    });
   }
 
   // ---- The world -----------------------------------------------------------------------------------------------
@@ -345,15 +352,7 @@ class Generator {
   #register(): void {
     const random = this.#random;
     const resource = random.pick([
-      'no-domain',
-      'kubernetes.io/gpu',
-      'sub.kubernetes.io/gpu',
-      'requests.example.com/gpu',
-      'Example.com/gpu',
-      'example.com/',
-      'example.com/a b',
-      '',
-      'example.com/"quoted"',
+      ...WRONG_NAMES,
       `example.com/${'x'.repeat(random.pick([64, 70]))}`,
       'example.com/fine',
     ]);

@@ -56,6 +56,19 @@ export type Step =
   | { readonly do: 'readmit'; readonly uid: string; readonly more?: boolean }
   /** Registers what cannot be. */
   | { readonly do: 'register'; readonly resource: string; readonly version: string }
+  /** A plugin in plugins_registry, and its end; the last but one step. */
+  | {
+      readonly do: 'watched';
+      readonly name: string;
+      readonly type: string;
+      readonly versions: readonly string[];
+      /** Names its own socket as the endpoint instead of none. */
+      readonly explicit: boolean;
+      /** gRPC status code of GetDevicePluginOptions; absent when that answers. */
+      readonly failing?: number;
+      /** Devices it lists. */
+      readonly count: number;
+    }
   | { readonly do: 'remove'; readonly uid: string }
   | { readonly do: 'gc' }
   | { readonly do: 'options'; readonly uid: string; readonly container: string; readonly fail?: ScriptedFailure }

@@ -20,6 +20,7 @@ import { Normalizer } from './normalize.ts';
 import { PeerCrashed } from './peer-process.ts';
 import { ScenarioPluginServer } from './scenario-plugin.ts';
 import type { Scenario, ScenarioDevice, Step } from './scenario.ts';
+import { runWatched } from './watched-plugin.ts';
 
 /** What one step led to, in a form in which both sides can be compared: chance is taken out, order is fixed. */
 export type Answer = Readonly<Record<string, unknown>>;
@@ -69,7 +70,8 @@ class Side {
 
   async run(): Promise<Answer[]> {
     await mkdir(this.#pluginDir);
-    await this.#do({ op: 'start', dir: `${this.#pluginDir}/`, ...this.#scenario.machine });
+    await mkdir(this.#watchDir);
+    await this.#start({});
     const answers: Answer[] = [];
     for (const step of this.#scenario.steps) {
       try {
@@ -87,6 +89,15 @@ class Side {
     for (const uid of this.#active.keys()) await this.#do({ op: 'remove', uid }).catch(noop);
     await this.#do({ op: 'stop' }).catch(noop);
     await Promise.all([...this.#plugins.values()].map((plugin) => plugin.close()));
+  }
+
+  async #start(how: Pick<Command, 'ready' | 'running'>): Promise<void> {
+    const watch = this.#scenario.steps.some((step) => step.do === 'watched') ? { watch: this.#watchDir } : {};
+    await this.#do({ op: 'start', dir: `${this.#pluginDir}/`, ...watch, ...this.#scenario.machine, ...how });
+  }
+
+  get #watchDir(): string {
+    return join(this.#dir, 'w');
   }
 
   #do(command: Command): Promise<unknown> {
@@ -121,6 +132,13 @@ class Side {
       }
       case 'register':
         return this.#register(step.resource, step.version);
+      case 'watched': {
+        const { peer, lists } = this.#options;
+        const writesAtLists = lists === 'checkpoint';
+        const place = { peer, watchDir: this.#watchDir, checkpointPath: this.#checkpointPath, writesAtLists };
+        const answer = await runWatched(step, place);
+        return { ...answer, told: this.#normalizer.text(String(answer['told'])) };
+      }
       case 'remove':
         this.#active.delete(step.uid);
         this.#held.delete(step.uid);
@@ -327,7 +345,7 @@ class Side {
         running: !ended.has(container),
       }));
     });
-    await this.#do({ op: 'start', dir: `${this.#pluginDir}/`, ...this.#scenario.machine, ready, running: containers });
+    await this.#start({ ready, running: containers });
     const adopted: Record<string, unknown> = {};
     for (const [uid, pod] of this.#active) {
       const { devices } = (await this.#do({ op: 'adopt', pod })) as { devices: HeldDevices };

@@ -10,7 +10,7 @@ import type {
   PluginSession,
   PreferredAllocationRequest,
 } from '../ports.ts';
-import { decodeDeviceList } from './device-list.ts';
+import { DeviceListDecoder } from './device-list.ts';
 import { dial } from './dial.ts';
 import { ListPacer } from './list-pacer.ts';
 import { pause } from './pause.ts';
@@ -117,6 +117,7 @@ class ConnectedSession implements PluginSession {
   readonly #host: PluginHost;
   readonly #stop = new AbortController();
   readonly #pacer: ListPacer;
+  readonly #lists = new DeviceListDecoder();
   #live = true;
 
   constructor(client: SessionClient, options: SessionOptions, pluginOptions: PluginOptions) {
@@ -219,7 +220,7 @@ class ConnectedSession implements PluginSession {
     if (!this.#live) return;
     let devices;
     try {
-      devices = decodeDeviceList(bytes);
+      devices = this.#lists.decode(bytes);
     } catch (error) {
       const cause = error instanceof Error ? error.message : String(error);
       this.#end(`rpc error: code = Internal desc = grpc: failed to unmarshal the received message: ${cause}`);
