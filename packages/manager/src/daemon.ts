@@ -241,6 +241,7 @@ export async function startDaemon(
         endpoint === null ? [] : [{ resource, endpoint }],
       ),
       events: nodeEvent,
+      reports: manager.reports,
     });
     started.push(async () => {
       await plugins.close();
