@@ -98,8 +98,8 @@ async function onePod(): Promise<void> {
       restartPolicy: 'Never',
       terminationGracePeriodSeconds: 0,
       containers: [
-        container(BY_PLUGIN, 'PLUGIN', limits[BY_PLUGIN] ?? 0),
-        container(BY_COMMAND, 'COMMAND', limits[BY_COMMAND] ?? 0),
+        container(BY_PLUGIN, 'PLUGIN', limits[BY_PLUGIN]),
+        container(BY_COMMAND, 'COMMAND', limits[BY_COMMAND]),
       ],
     },
   });
