@@ -107,7 +107,10 @@ export class DeviceManager implements PluginHost {
       event: (type, reason, message) => {
         this.#nodeEvent(type, reason, message);
       },
-      changed: ({ resource, deviceIds }) => {
+      changed: () => {
+        this.changed();
+      },
+      freed: ({ resource, deviceIds }) => {
         for (const id of deviceIds) this.#touchDevice(resource, id, this.clock.now());
         this.changed();
       },
@@ -203,9 +206,7 @@ export class DeviceManager implements PluginHost {
 
   /** Gives back everything a pod holds. Durable when resolved; what has a hook is free only once that has succeeded. */
   async release(podUid: string): Promise<void> {
-    const { freed, releases } = this.ledger.retirePod(podUid, (allocation, ids) =>
-      this.releases.releaseOf(allocation, ids),
-    );
+    const { freed, releases } = this.ledger.retirePod(podUid, (allocation) => this.releases.releaseOf(allocation));
     if (freed.length === 0) return;
     this.touchDevices(freed);
     try {
