@@ -134,6 +134,7 @@ export class ManagerBench {
         endpoint === null ? [] : [{ resource, endpoint }],
       ),
       events: (_type, reason, message) => bench.events.push({ reason, message }),
+      reports: bench.manager.reports,
     });
     return bench;
   }

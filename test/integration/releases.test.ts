@@ -5,6 +5,7 @@ import type { ReleaseView } from '@devmgr/manager';
 import { fail, hang, until, type ScriptedPluginOptions } from '@devmgr/plugin-sdk/testing';
 import { afterEach, describe, expect, it } from 'vitest';
 import { listProcesses, isDead, wasStartedWith } from '../../packages/manager/src/process-identity.ts';
+import { DevmgrProcess } from '../support/devmgr-process.ts';
 import { DaemonBench } from './daemon-bench.ts';
 
 const R = 'example.com/gpu';
@@ -94,6 +95,11 @@ describe('devices whose plugin asks for a release', () => {
       ({ status }) => status?.conditions?.some(({ reason }) => reason === 'WaitingForRelease') === true,
     );
     expect(await reasons()).toContain('WaitingForRelease');
+    expect(await bench.api.explainPod('default', 'third')).toMatchObject({
+      verdict: 'Waiting',
+      reason: 'WaitingForRelease',
+      summary: `Admission waits for devices of ${R} that are being released.`,
+    });
     // The call in flight ends with its plugin's streams; the next one is answered.
     plugin.script({ released: () => ({}) });
     await plugin.kill();
@@ -226,6 +232,32 @@ describe('devices whose plugin asks for a release', () => {
     expect((await ask(20_000)).at(-1)).toBe('granted');
     await until('the lease to be released', () => plugin.callsOf('Released').length >= 2);
     await noRelease();
+  });
+});
+
+describe('the command line', () => {
+  it('shows what is being released, why it takes so long, and gives it up when told twice', async () => {
+    await start({ ...QUICK, quarantineAfter: 1, releaseBackOffMax: '60s' });
+    await bench.plugin(R, ['d0'], { script: { options: ASKS, released: fail('stuck') } });
+    await runAndRemove('web', 1);
+    const { name } = await release('quarantine', ({ state }) => state === 'Quarantined');
+    const devmgr = async (...args: string[]): Promise<string> => {
+      const command = new DevmgrProcess(args, { rootDir: bench.rootDir });
+      return `${String(await command.exited)} ${command.output}`;
+    };
+    expect(await devmgr('get', 'devices')).toMatch(/d0 +Healthy +<none> +Quarantined +default\/web/);
+    expect(await devmgr('get', 'releases', '-o', 'wide')).toMatch(
+      new RegExp(`${name} +${R} +d0 +Quarantined +default/web +1 .* plugin in \\d+s +rpc error: .*stuck`),
+    );
+    const described = await devmgr('describe', 'device', 'd0');
+    for (const line of [/Failures: +1/, /Last Error: +rpc error: .*stuck/, /Next: +plugin in \d+s/]) {
+      expect(described).toMatch(line);
+    }
+    expect(await devmgr('describe', 'release', name)).toMatch(/Pod: +default\/web/);
+    expect(await devmgr('delete', 'release', name)).toMatch(/^2 [^]*--force/);
+    expect(await devmgr('delete', 'release', name, '--force')).toBe(`0 release "${name}" deleted\n`);
+    expect(await devmgr('delete', `release/${name}`, '--force')).toMatch(/^3 /);
+    expect(await states()).toEqual(['d0 Free']);
   });
 });
 

@@ -224,12 +224,12 @@ export class Ledger {
    * Takes everything recorded for the pod back; what that was, and what of it is not free yet. Reservations of its open
    * plans stay until those end.
    *
-   * @param toRelease Asked about each allocation with the devices to be released for it: a device that several containers
-   *   of the pod had is released once, with the last of them. Undefined: they are free.
+   * @param toRelease Asked about each allocation; undefined: its devices are free. What it answers is asked for the release
+   *   of the ids given to it: a device that several containers of the pod had is released once, with the last of them.
    */
   retirePod(
     podUid: string,
-    toRelease: (allocation: Allocation, deviceIds: readonly string[]) => Release | undefined,
+    toRelease: (allocation: Allocation) => ((deviceIds: readonly string[]) => Release) | undefined,
   ): { readonly freed: readonly Allocation[]; readonly releases: readonly Release[] } {
     this.#settledInits.delete(podUid);
     const freed = this.#book.removePod(podUid);
@@ -240,10 +240,12 @@ export class Ledger {
     const releases: Release[] = [];
     // From the last on: a device taken over from an init container is with the one that took it.
     for (const allocation of freed.toReversed()) {
+      const releaseOf = toRelease(allocation);
+      if (releaseOf === undefined) continue;
       const pool = this.#pools.get(allocation.resource);
       const ids = [...deviceIdsOf(allocation)].filter((id) => pool?.isInHands(id) === false).sort(naturalCompare);
-      const release = ids.length === 0 ? undefined : toRelease(allocation, ids);
-      if (release === undefined) continue;
+      if (ids.length === 0) continue;
+      const release = releaseOf(ids);
       this.#begin(release);
       releases.push(release);
     }

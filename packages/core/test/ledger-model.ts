@@ -204,21 +204,23 @@ export class ModelledLedger {
   /** The pod is over, and its devices of these resources wait for a hook. */
   retirePod(podUid: string, hooked: readonly string[]): void {
     const entries = [...this.#book].filter(([key]) => key.startsWith(`${podUid} `));
-    const { freed, releases } = this.ledger.retirePod(podUid, ({ resource, container }, deviceIds) => {
+    const { freed, releases } = this.ledger.retirePod(podUid, ({ resource, container }) => {
       if (!hooked.includes(resource)) return undefined;
-      const id = `r${String(++this.seen.releases)}`;
-      const rest = { podNamespace: 'default', podName: podUid, since: 0, plugin: true, lastError: '' };
-      return {
-        id,
-        resource,
-        deviceIds,
-        podUid,
-        container,
-        ...rest,
-        commandDone: false,
-        attempts: 0,
-        failures: 0,
-        quarantined: false,
+      return (deviceIds) => {
+        const id = `r${String(++this.seen.releases)}`;
+        const rest = { podNamespace: 'default', podName: podUid, since: 0, plugin: true, lastError: '' };
+        return {
+          id,
+          resource,
+          deviceIds,
+          podUid,
+          container,
+          ...rest,
+          commandDone: false,
+          attempts: 0,
+          failures: 0,
+          quarantined: false,
+        };
       };
     });
     assert.deepEqual(freed.map(keyOf).sort(), entries.map(([key]) => key).sort());

@@ -1,5 +1,5 @@
 import type { Event, Node, Pod } from '@devmgr/core';
-import type { DeviceView, PluginView, ResourceView } from '@devmgr/manager';
+import type { DeviceView, PluginView, ReleaseView, ResourceView } from '@devmgr/manager';
 import type { ApiClient } from '@devmgr/manager';
 import { select } from './select.ts';
 import {
@@ -9,6 +9,7 @@ import {
   NODE_COLUMNS,
   PLUGIN_COLUMNS,
   POD_COLUMNS,
+  RELEASE_COLUMNS,
   RESOURCE_COLUMNS,
 } from './output/columns.ts';
 import type { Kind } from './output/kinds.ts';
@@ -108,12 +109,22 @@ const plugins: KindView<PluginView> = listed({
   key: (plugin) => plugin.name,
 });
 
+const releases: KindView<ReleaseView> = listed({
+  kind: 'release',
+  columns: RELEASE_COLUMNS,
+  fetch: (manager) => manager.releases(),
+  watch: (manager, signal) => manager.watchReleases(signal),
+  matches: (release, name) => release.name === name || release.resource === name,
+  key: (release) => release.name,
+});
+
 const VIEWS: Readonly<Record<Kind, unknown>> = {
   pod: pods,
   node: nodes,
   resource: resources,
   device: devices,
   plugin: plugins,
+  release: releases,
   event: events,
 };
 

@@ -241,6 +241,7 @@ export async function startDaemon(
         endpoint === null ? [] : [{ resource, endpoint }],
       ),
       events: nodeEvent,
+      reports: manager.reports,
     });
     started.push(async () => {
       await plugins.close();
@@ -252,7 +253,7 @@ export async function startDaemon(
     // After the pods: what they give back at the end is left to the next manager.
     started.push(() => manager.releases.stop());
     started.push((stop) => pods.stop(stop));
-    if (needsCommands(config)) await hooks.endLeftovers();
+    if (needsCommands(config) || recovered.releases.length > 0) await hooks.endLeftovers();
     await pods.restore(recovered.pods, { rebooted: recovered.rebooted });
     // Whatever is recorded for pods that are gone, or that another manager left behind, is free again. (kubelet: UpdateAllocatedDevices)
     for (const uid of manager.ledger.podUids())

@@ -1,4 +1,6 @@
+import { basename } from 'node:path';
 import type { Allocation, Device, Ledger, ListDiff } from '@devmgr/core';
+import { PluginReports } from './plugin-reports.ts';
 import { ReleaseKeeper, type ReleaseSettings } from './release-keeper.ts';
 import { ResourcePlugins, type PluginsChange } from './resource-plugins.ts';
 import type { Clock, EventSink, Logger, PluginHost, PluginSession, RecoveredState, StateWriter } from './ports.ts';
@@ -51,6 +53,8 @@ export class DeviceManager implements PluginHost {
   readonly clock: Clock;
   /** What is given back and not free yet. */
   readonly releases: ReleaseKeeper;
+  /** What plugins say of themselves. */
+  readonly reports: PluginReports;
   readonly #state: StateWriter;
   readonly #events: EventSink;
   readonly #log: Logger;
@@ -77,6 +81,20 @@ export class DeviceManager implements PluginHost {
     this.#nodeName = parts.nodeName;
     this.#stoppedGraceMs = parts.stoppedGraceMs ?? STOPPED_PLUGIN_GRACE_MS;
     this.#expected = new Set(parts.expectedResources);
+    this.reports = new PluginReports({
+      clock: this.clock,
+      isConnected: (resource, endpoint) =>
+        this.#plugins
+          .get(resource)
+          ?.sessions()
+          .some(({ session }) => basename(session.socketPath) === endpoint) === true,
+      event: (type, reason, message) => {
+        this.#nodeEvent(type, reason, message);
+      },
+      changed: () => {
+        this.changed();
+      },
+    });
     this.releases = new ReleaseKeeper({
       ...parts,
       settings: parts.releases,
@@ -89,7 +107,10 @@ export class DeviceManager implements PluginHost {
       event: (type, reason, message) => {
         this.#nodeEvent(type, reason, message);
       },
-      changed: ({ resource, deviceIds }) => {
+      changed: () => {
+        this.changed();
+      },
+      freed: ({ resource, deviceIds }) => {
         for (const id of deviceIds) this.#touchDevice(resource, id, this.clock.now());
         this.changed();
       },
@@ -156,9 +177,10 @@ export class DeviceManager implements PluginHost {
 
   // ---- What admission needs ------------------------------------------------------------------------------------
 
-  /** Whether a pod that asks for the resource is to wait for its plugin: it is registered, was seen before, or is expected. */
+  /** Whether a pod that asks for the resource is to wait for its plugin: it is registered, was seen before, reports that it comes, or is expected. */
   isKnown(resource: string): boolean {
-    return this.#plugins.has(resource) || this.ledger.isKnown(resource) || this.#expected.has(resource);
+    if (this.#plugins.has(resource) || this.ledger.isKnown(resource)) return true;
+    return this.#expected.has(resource) || this.reports.knows(resource);
   }
 
   /** Whether a plugin that has listed its devices is connected. */
@@ -189,9 +211,7 @@ export class DeviceManager implements PluginHost {
 
   /** Gives back everything a pod holds. Durable when resolved; what has a hook is free only once that has succeeded. */
   async release(podUid: string): Promise<void> {
-    const { freed, releases } = this.ledger.retirePod(podUid, (allocation, ids) =>
-      this.releases.releaseOf(allocation, ids),
-    );
+    const { freed, releases } = this.ledger.retirePod(podUid, (allocation) => this.releases.releaseOf(allocation));
     if (freed.length === 0) return;
     this.touchDevices(freed);
     try {
@@ -253,6 +273,7 @@ export class DeviceManager implements PluginHost {
     for (const plugins of [...this.#plugins.values()]) for (const { session } of plugins.sessions()) session.close();
     for (const cancel of this.#timers.values()) cancel();
     this.#timers.clear();
+    this.reports.stop();
   }
 
   // ---- Inside --------------------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ export class Explainer implements ExplainService {
     const uid = metadata.uid ?? '';
     const waiting = status?.conditions?.find(({ type, status: value }) => type === DEVICES_READY && value === 'False');
     const refused = status?.phase === 'Failed' && status.message?.startsWith(REJECTED) === true;
-    const requests = this.#wishesOf(pod, refused);
+    const requests = this.#wishesOf(pod, refused, waiting?.reason === 'WaitingForRelease');
     const undecided = requests.some(({ outcome }) => outcome !== 'Given');
     const verdict = refused ? 'Refused' : status?.phase === 'Pending' && undecided ? 'Waiting' : 'Admitted';
     const again = verdict === 'Admitted' ? undefined : this.#again(requests);
@@ -136,8 +136,10 @@ export class Explainer implements ExplainService {
     });
   }
 
-  #wishesOf(pod: Pod, refused: boolean): readonly ExplainedRequest[] {
+  #wishesOf(pod: Pod, refused: boolean, forRelease: boolean): readonly ExplainedRequest[] {
     const { ledger } = this.#parts.manager;
+    const waits = (resource: string): boolean =>
+      !this.#parts.manager.isReady(resource) || (forRelease && ledger.releasing(resource).returning > 0);
     return containerRequests(pod).flatMap(({ container, kind, resources }) =>
       [...resources].flatMap(([resource, asked]) => {
         if (asked === 0) return [];
@@ -147,7 +149,7 @@ export class Explainer implements ExplainService {
           return [explainUndecided(wish, 'Given', { deviceIds: [...deviceIdsOf(allocation)].sort(naturalCompare) })];
         }
         if (refused) return [explainUndecided(wish, 'NotReached')];
-        return [explainUndecided(wish, this.#parts.manager.isReady(resource) ? 'NotReached' : 'Waiting')];
+        return [explainUndecided(wish, waits(resource) ? 'Waiting' : 'NotReached')];
       }),
     );
   }

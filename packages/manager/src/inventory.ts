@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { naturalCompare, releasedPod, type DeviceState } from '@devmgr/core';
 import type { DeviceManager } from './device-manager.ts';
-import type { DeviceView, InventoryService, PluginView, ReleaseView, ResourceView } from './ports.ts';
+import type { DeviceView, InventoryService, PluginReportView, PluginView, ReleaseView, ResourceView } from './ports.ts';
 import type { ResourcePlugins } from './resource-plugins.ts';
 
 /** Names a pod for people: `namespace/name`, or undefined when it is not known here. */
@@ -32,7 +32,12 @@ export class Inventory implements InventoryService {
     const views: DeviceView[] = [];
     for (const name of names) {
       const connected = this.#manager.pluginsOf(name)?.stoppedAt === undefined;
-      for (const device of this.#manager.ledger.devices(name)) views.push(this.#deviceView(name, device, connected));
+      const releases = new Map(
+        this.#manager.ledger.releasing(name).devices === 0 ? [] : this.releases().map((view) => [view.name, view]),
+      );
+      for (const device of this.#manager.ledger.devices(name)) {
+        views.push(this.#deviceView(name, device, connected, releases));
+      }
     }
     return views;
   }
@@ -52,10 +57,15 @@ export class Inventory implements InventoryService {
           preferredAllocation: session.options.preferredAllocationAvailable,
           devices,
           since: new Date(since).toISOString(),
+          ...(session.options.releaseRequired ? { releaseRequired: true } : {}),
           message: null,
+          ...this.#report(session.resource, basename(session.socketPath)),
         });
       }
       if (live.length === 0) views.push(this.#absentView(plugins));
+    }
+    for (const { resource, endpoint, view } of this.#manager.reports.all()) {
+      if (this.#manager.pluginsOf(resource) === undefined) views.push(reportedView(resource, endpoint, view));
     }
     return views.sort((a, b) => naturalCompare(a.name, b.name));
   }
@@ -86,6 +96,13 @@ export class Inventory implements InventoryService {
     return { endpoint: primary.session.socketPath, state: primary.state, since: new Date(primary.since).toISOString() };
   }
 
+  /** Before a plugin serves again it reports without an endpoint. */
+  #report(resource: string, endpoint: string): Pick<PluginView, 'report'> {
+    const { reports } = this.#manager;
+    const kept = reports.of(resource, endpoint) ?? reports.of(resource, '');
+    return kept === undefined ? {} : { report: kept.view };
+  }
+
   #absentView(plugins: ResourcePlugins): PluginView {
     const { resource } = plugins;
     return {
@@ -99,12 +116,20 @@ export class Inventory implements InventoryService {
       devices: this.#manager.ledger.capacity(resource)?.capacity ?? 0,
       since: new Date(plugins.stoppedAt ?? 0).toISOString(),
       message: plugins.stopReason ?? null,
+      ...this.#report(resource, plugins.endpoint === null ? '' : basename(plugins.endpoint)),
     };
   }
 
-  #deviceView(resource: string, device: DeviceState, connected: boolean): DeviceView {
+  #deviceView(
+    resource: string,
+    device: DeviceState,
+    connected: boolean,
+    releases: ReadonlyMap<string, ReleaseView>,
+  ): DeviceView {
     const holder = device.holders[0];
     const { release } = device;
+    const report = this.#manager.reports.device(resource, device.id);
+    const releaseView = release && releases.get(release.id);
     const pod =
       holder !== undefined ? (this.#podName(holder.podUid) ?? holder.podUid) : release && releasedPod(release);
     return {
@@ -116,6 +141,8 @@ export class Inventory implements InventoryService {
       pod: pod ?? null,
       container: holder?.container ?? release?.container ?? null,
       since: new Date(this.#manager.deviceSince(resource, device.id)).toISOString(),
+      ...(report === undefined ? {} : { report }),
+      ...(releaseView === undefined ? {} : { release: releaseView }),
     };
   }
 }
@@ -124,4 +151,21 @@ function stateOf({ listed, holders, reserved, release }: DeviceState): DeviceVie
   if (holders.length === 0 && release !== undefined) return release.quarantined ? 'Quarantined' : 'Releasing';
   if (!listed) return 'Vanished';
   return holders.length > 0 ? 'Allocated' : reserved ? 'Reserved' : 'Free';
+}
+
+/** A plugin that reports and has not registered. */
+function reportedView(resource: string, endpoint: string, report: PluginReportView): PluginView {
+  return {
+    name: `${resource}@${endpoint}`,
+    resource,
+    endpoint,
+    state: report.phase === 'Failed' ? 'Failed' : 'Preparing',
+    origin: null,
+    preStartRequired: false,
+    preferredAllocation: false,
+    devices: 0,
+    since: report.since,
+    message: report.message === '' ? null : report.message,
+    report,
+  };
 }

@@ -3,6 +3,7 @@
  * import one another; the daemon's start-up file puts real parts behind them. Objects handed out are never mutated by
  * the receiver.
  */
+import type { lifecycle } from '@devmgr/wire';
 import type {
   Allocation,
   Device,
@@ -95,6 +96,12 @@ export interface PluginHost {
   devicesReported(session: PluginSession, devices: readonly Device[]): void;
   /** The stream is over, for whatever reason; exactly once per connected session. */
   pluginEnded(session: PluginSession, reason: string): void;
+}
+
+/** Takes what plugins report of themselves beyond the device plugin API. */
+export interface PluginReportSink {
+  /** Keeps the report; why it is refused, when it is. Never throws. */
+  report(report: lifecycle.PluginReport): string | undefined;
 }
 
 // ---- Pods and devices ------------------------------------------------------------------------------------------
@@ -191,6 +198,7 @@ export const EVENT_REASONS = {
   CheckpointSetAside:
     'A checkpoint or journal could not be read; it was kept under another name and the previous generation used.',
   DevicesChanged: 'A plugin listed devices that differ from its last list.',
+  DevicePhaseChanged: 'A plugin reports another phase, or another reason for it, of some of its devices.',
   DeviceQuarantined:
     'Devices could not be released several times in a row; they stay out of use while that is tried on, slowly.',
   DeviceReleased: 'Devices whose release had failed before, or was given up by hand, are free.',
@@ -204,7 +212,10 @@ export const EVENT_REASONS = {
   OutOfDevices: 'Not enough devices: the admission reason of that form.',
   PluginConnected: 'A device plugin registered, or was found again after a restart.',
   PluginDisconnected: 'The last connection to a plugin ended: its devices are unhealthy until it registers again.',
+  PluginFailed: 'A plugin reports that it cannot serve, and why.',
+  PluginPreparing: 'A plugin reports what it does before it can serve, for example install its driver.',
   PluginRefused: 'A registration was refused.',
+  PluginServing: 'A plugin that had reported something else reports that it serves.',
   PluginSuperseded: 'A newer connection for the same resource took over.',
   PodResourcesUnavailable: 'The PodResources API cannot be served; it is tried again every ten seconds.',
   ReleaseFailed: 'A hook for devices that were given back failed; it is tried again, and nobody gets them before.',
@@ -311,6 +322,34 @@ export interface DeviceView {
   readonly container: string | null;
   /** RFC 3339 time of the last change of health or holder. */
   readonly since: string;
+  /** What its plugin reports of it beyond its health; absent when it reports nothing. */
+  readonly report?: DeviceReportView;
+  /** It was given back and is not released yet; absent otherwise. */
+  readonly release?: ReleaseView;
+}
+
+/** As the plugin says it. */
+export interface DeviceReportView {
+  readonly phase: string;
+  /** Empty when there is nothing to say, as the message. */
+  readonly reason: string;
+  readonly message: string;
+  readonly progressPercent: number | null;
+  /** RFC 3339. */
+  readonly since: string | null;
+}
+
+/** As the plugin says it. */
+export interface PluginReportView {
+  readonly phase: string;
+  /** Empty when there is nothing to say, as the message. */
+  readonly reason: string;
+  readonly message: string;
+  readonly progressPercent: number | null;
+  readonly driverVersion: string | null;
+  /** RFC 3339 time of the first report of this phase, and of the latest one. */
+  readonly since: string;
+  readonly reportedAt: string;
 }
 
 export interface PluginView {
@@ -318,14 +357,19 @@ export interface PluginView {
   readonly name: string;
   readonly resource: string;
   readonly endpoint: string;
-  readonly state: PluginState;
+  /** `Preparing` and `Failed` are those that only report, and have not registered. */
+  readonly state: PluginState | 'Preparing' | 'Failed';
   readonly origin: PluginOrigin | null;
   readonly preStartRequired: boolean;
   readonly preferredAllocation: boolean;
   readonly devices: number;
   readonly since: string;
-  /** Why the last session ended, when Disconnected. */
+  /** Wants to be told when devices were given back; absent when it does not. */
+  readonly releaseRequired?: true;
+  /** Why the last session ended, when Disconnected; what it reports, when it has not registered. */
   readonly message: string | null;
+  /** What it reports of itself; absent when it reports nothing. */
+  readonly report?: PluginReportView;
 }
 
 /** Devices of one allocation that were given back and are not free yet. */

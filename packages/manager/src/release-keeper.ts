@@ -57,8 +57,10 @@ export interface ReleaseKeeperParts {
   /** Whether the resource's plugin asks to be told, remembered while it is away. */
   readonly releaseRequired: (resource: string) => boolean;
   readonly event: (type: 'Normal' | 'Warning', reason: EventReason, message: string) => void;
-  /** State or holder of these devices has changed. */
-  readonly changed: (release: Release) => void;
+  /** Something about a release has changed. */
+  readonly changed: () => void;
+  /** A release is over, and its devices are free. */
+  readonly freed: (release: Release) => void;
 }
 
 interface Pursuit {
@@ -93,14 +95,14 @@ export class ReleaseKeeper {
     this.#parts = parts;
   }
 
-  /** The release of these devices of an allocation; undefined when nobody asks for one and they are free at once. */
-  releaseOf(allocation: Allocation, deviceIds: readonly string[]): Release | undefined {
+  /** Makes the release of some devices of an allocation; undefined when nobody asks for one and they are free at once. */
+  releaseOf(allocation: Allocation): ((deviceIds: readonly string[]) => Release) | undefined {
     const { resource, podUid, container } = allocation;
     const plugin = this.#parts.releaseRequired(resource);
     if (!plugin && this.#rules(resource).onRelease === undefined) return undefined;
     const name = this.#parts.settings?.podName(podUid) ?? '';
     const slash = name.indexOf('/');
-    return {
+    return (deviceIds) => ({
       id: `release-${randomBytes(5).toString('hex')}`,
       resource,
       deviceIds,
@@ -115,7 +117,7 @@ export class ReleaseKeeper {
       failures: 0,
       lastError: '',
       quarantined: false,
-    };
+    });
   }
 
   /** Takes over releases from before a restart; call it after the allocations were restored. */
@@ -242,7 +244,8 @@ export class ReleaseKeeper {
     const { signal } = pursuit.quit;
     const leave = await this.#turns.take(before.resource, signal);
     try {
-      if (isAborted(signal) || ledger.release(before.id) === undefined) return;
+      // While it waited for its turn the plugin may have gone.
+      if (isAborted(signal) || ('options' in target && !target.live)) return;
       const release = { ...before, attempts: before.attempts + 1 };
       try {
         await state.append({ type: 'release', release });
@@ -253,7 +256,7 @@ export class ReleaseKeeper {
       }
       if (isAborted(signal)) return;
       ledger.updateRelease(release);
-      changed(release);
+      changed();
       const startedAt = clock.monotonicMs();
       let failure: string | undefined;
       try {
@@ -270,7 +273,7 @@ export class ReleaseKeeper {
       } else if (hook === 'command') {
         const fresh = { attempts: 0, failures: 0, lastError: '', quarantined: false };
         ledger.updateRelease({ ...release, ...fresh, commandDone: true });
-        changed(release);
+        changed();
       } else await this.#succeed(release, pursuit);
     } finally {
       leave();
@@ -314,7 +317,7 @@ export class ReleaseKeeper {
     const pauseMs = failed.quarantined
       ? releaseBackOffMaxMs * QUARANTINE_FACTOR
       : Math.min(releaseBackOffMs * 2 ** Math.min(failures - 1, 30), releaseBackOffMaxMs);
-    changed(failed);
+    changed();
     await this.#pause(pauseMs, pursuit);
   }
 
@@ -344,7 +347,7 @@ export class ReleaseKeeper {
 
   #end(release: Release): void {
     this.#parts.ledger.endRelease(release.id);
-    this.#parts.changed(release);
+    this.#parts.freed(release);
   }
 
   /** The command that is still to be run. */

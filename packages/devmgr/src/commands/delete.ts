@@ -19,22 +19,32 @@ interface DeleteOptions {
   readonly timeout?: number;
 }
 
-/** `devmgr delete pod NAME…` and `delete -f FILE`: ends pods and gives their devices back. */
+/** `devmgr delete pod NAME…` and `delete -f FILE`: ends pods and gives their devices back. `delete release NAME --force` gives a release up. */
 export function deleteCommand(): Command {
   return newCommand('delete', 'end pods and give their devices back', [
     { command: 'devmgr delete pod trainer', purpose: 'SIGTERM, SIGKILL after the grace period, devices free' },
     { command: 'devmgr delete -f pod.yaml', purpose: 'what a manifest created' },
     { command: 'devmgr delete pod trainer --force', purpose: 'without a grace period' },
+    {
+      command: 'devmgr delete release release-1f3c9a --force',
+      purpose: 'free devices whose release cannot succeed, without it',
+    },
   ])
-    .argument('[target...]', 'pod NAME…, or pod/NAME')
+    .argument('[target...]', 'pod NAME…, or pod/NAME; release NAME…')
     .option('-f, --filename <file>', 'file, directory, or - for standard input; may be repeated', collect)
     .option('-n, --namespace <name>', 'namespace of the pods (default: "default")')
     .option('--grace-period <seconds>', "instead of the pod's own", parseSeconds)
-    .option('--force', 'no grace period')
+    .option('--force', 'no grace period; needed to give a release up')
     .option('--ignore-not-found', 'a pod that is not there is no failure')
     .option('--no-wait', 'do not wait until it is gone')
     .option('--timeout <duration>', 'how long to wait', (text) => parseDuration(text, '--timeout'))
     .action(async (target: readonly string[], options: DeleteOptions, command: Command) => {
+      const releases = releasesMeant(target, options);
+      if (releases !== undefined) {
+        const manager = await createContext(command).manager();
+        for (const name of releases) await giveUp(manager, name, options.ignoreNotFound === true);
+        return;
+      }
       const pods = await podsMeant(target, options);
       const manager = await createContext(command).manager();
       const gracePeriodSeconds = options.force === true ? 0 : options.gracePeriod;
@@ -51,6 +61,32 @@ export function deleteCommand(): Command {
         );
       }
     });
+}
+
+/** Names of releases, when it is them that are meant. */
+function releasesMeant([first, ...rest]: readonly string[], options: DeleteOptions): readonly string[] | undefined {
+  if (first === undefined || (options.filename ?? []).length > 0) return undefined;
+  const { kind, names } = parseTarget(first, rest);
+  if (kind !== 'release') return undefined;
+  if (names.length === 0) {
+    throw new DevmgrError('USAGE', 'delete release needs a name', { remedy: 'List them with "devmgr get releases".' });
+  }
+  if (options.force !== true) {
+    throw new DevmgrError('USAGE', 'the devices would be free without having been released', {
+      remedy: 'Say --force if they are fit for the next pod as they are.',
+    });
+  }
+  return names;
+}
+
+async function giveUp(manager: ApiClient, name: string, ignoreNotFound: boolean): Promise<void> {
+  try {
+    await manager.deleteRelease(name);
+    print(`release "${name}" deleted\n`);
+  } catch (error) {
+    if (!ignoreNotFound || !(error instanceof DevmgrError) || error.code !== 'NOT_FOUND') throw error;
+    note(`release "${name}" is not there`);
+  }
 }
 
 async function podsMeant(
@@ -72,7 +108,7 @@ async function podsMeant(
   const { kind, names } = parseTarget(first, rest);
   if (kind !== 'pod') {
     throw new DevmgrError('USAGE', `a ${kind} cannot be deleted`, {
-      remedy: 'Only pods can; resources and devices go with their plugin.',
+      remedy: 'Only pods and releases can; resources and devices go with their plugin.',
     });
   }
   if (names.length === 0) {

@@ -1,14 +1,21 @@
 import { DevmgrError } from '@devmgr/core';
 import { Argument, type Command } from 'commander';
 import { createContext, print } from '../context.ts';
-import { describeDevice, describeNode, describePlugin, describePod, describeResource } from '../describe/index.ts';
+import {
+  describeDevice,
+  describeNode,
+  describePlugin,
+  describePod,
+  describeRelease,
+  describeResource,
+} from '../describe/index.ts';
 import type { ApiClient } from '@devmgr/manager';
 import { namespaceOption, newCommand, suggest } from '../new-command.ts';
 import { KINDS, parseTarget, type Kind } from '../output/kinds.ts';
 
 /** `devmgr describe KIND NAME`: everything about one object, with its recent events. */
 export function describeCommand(): Command {
-  return newCommand('describe', 'tell everything about a pod, node, device, plugin or resource', [
+  return newCommand('describe', 'tell everything about a pod, node, device, plugin, resource or release', [
     { command: 'devmgr describe pod trainer', purpose: 'why it was refused, what it holds, what happened' },
     { command: 'devmgr describe node', purpose: 'capacity, allocatable and allocated of every resource' },
     { command: 'devmgr describe device example.com/gpu/gpu-0', purpose: 'health, place and holder of one device' },
@@ -40,6 +47,8 @@ async function describe(
       return describePlugin(manager, selection);
     case 'resource':
       return describeResource(manager, selection);
+    case 'release':
+      return describeRelease(manager, selection);
     case 'event':
       throw new DevmgrError('USAGE', 'events are not described', { remedy: 'Use "devmgr get events -o yaml".' });
   }

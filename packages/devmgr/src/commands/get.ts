@@ -81,6 +81,7 @@ function emptyText(kind: Kind, namespace: string | undefined): string {
   }
   if (kind === 'resource' || kind === 'plugin' || kind === 'device')
     return 'No resources found: no device plugin has registered yet.';
+  if (kind === 'release') return 'No resources found: every device that was given back is free.';
   return 'No resources found';
 }
 

@@ -1,7 +1,7 @@
 import type { ApiClient } from '@devmgr/manager';
 import { select } from '../select.ts';
 import { ageOf } from '../output/age.ts';
-import { yesNo } from '../output/columns.ts';
+import { progressWord, yesNo } from '../output/columns.ts';
 import { Description } from '../output/description.ts';
 import { describeEvents, eventsNaming } from './events.ts';
 
@@ -25,7 +25,18 @@ export async function describePlugin(
       .field('Devices', plugin.devices)
       .section('Options')
       .field('PreStartContainer', yesNo(plugin.preStartRequired), 1)
-      .field('GetPreferredAllocation', yesNo(plugin.preferredAllocation), 1);
+      .field('GetPreferredAllocation', yesNo(plugin.preferredAllocation), 1)
+      .field('Released', yesNo(plugin.releaseRequired === true), 1);
+    const { report } = plugin;
+    if (report !== undefined) {
+      description
+        .section('Reported')
+        .field('Phase', `${report.phase} for ${ageOf(report.since, nowMs)}`, 1)
+        .field('Reason', report.reason, 1)
+        .field('Message', report.message, 1)
+        .field('Progress', progressWord(report), 1)
+        .field('Driver', report.driverVersion, 1);
+    }
     if (plugin.message !== null) description.field('Message', plugin.message);
     describeEvents(description, eventsNaming(events.items, plugin.resource), nowMs);
     return description.toString();

@@ -1,5 +1,5 @@
 import type { Event, Node, Pod } from '@devmgr/core';
-import type { DeviceView, PluginView, ResourceView } from '@devmgr/manager';
+import type { DeviceView, PluginReportView, PluginView, ReleaseView, ResourceView } from '@devmgr/manager';
 import { ageOf } from './age.ts';
 import { podDevices, podReadyWord, podRestarts, podStatusWord } from './pod-status.ts';
 import { NONE, type Column } from './table.ts';
@@ -53,13 +53,25 @@ export const DEVICE_COLUMNS: readonly Column<DeviceView>[] = [
 
 export const PLUGIN_COLUMNS: readonly Column<PluginView>[] = [
   { header: 'NAME', cell: (plugin) => plugin.name },
-  { header: 'STATE', cell: (plugin) => plugin.state },
+  { header: 'STATE', cell: pluginStateWord },
   { header: 'DEVICES', cell: (plugin) => String(plugin.devices) },
   { header: 'AGE', cell: (plugin, nowMs) => ageOf(plugin.since, nowMs) },
   { header: 'ORIGIN', cell: (plugin) => plugin.origin ?? NONE, wide: true },
   { header: 'PREFERENCE', cell: (plugin) => yesNo(plugin.preferredAllocation), wide: true },
   { header: 'PRESTART', cell: (plugin) => yesNo(plugin.preStartRequired), wide: true },
   { header: 'MESSAGE', cell: (plugin) => plugin.message ?? NONE, wide: true },
+];
+
+export const RELEASE_COLUMNS: readonly Column<ReleaseView>[] = [
+  { header: 'NAME', cell: (release) => release.name },
+  { header: 'RESOURCE', cell: (release) => release.resource },
+  { header: 'DEVICES', cell: (release) => release.devices.join(',') },
+  { header: 'STATE', cell: (release) => release.state },
+  { header: 'POD', cell: (release) => release.pod },
+  { header: 'FAILURES', cell: (release) => String(release.failures) },
+  { header: 'AGE', cell: (release, nowMs) => ageOf(release.since, nowMs) },
+  { header: 'NEXT', cell: releaseNextWord, wide: true },
+  { header: 'LAST ERROR', cell: (release) => release.lastError ?? NONE, wide: true },
 ];
 
 export const EVENT_COLUMNS: readonly Column<Event>[] = [
@@ -70,6 +82,25 @@ export const EVENT_COLUMNS: readonly Column<Event>[] = [
   { header: 'COUNT', cell: (event) => String(event.count), wide: true },
   { header: 'MESSAGE', cell: (event) => event.message },
 ];
+
+/** The state; of a plugin that has not registered also what it does: `Preparing (InstallingDriver 40%)`. */
+export function pluginStateWord({ state, report }: PluginView): string {
+  if (report === undefined || (state !== 'Preparing' && state !== 'Failed')) return state;
+  const doing = [report.reason, progressWord(report)].filter((word) => word !== '').join(' ');
+  return doing === '' ? state : `${state} (${doing})`;
+}
+
+/** `40%`, or nothing. */
+export function progressWord({ progressPercent }: Pick<PluginReportView, 'progressPercent'>): string {
+  return progressPercent === null ? '' : `${String(progressPercent)}%`;
+}
+
+/** What a release does next: `command in 12s`, `plugin now`, `plugin when it is back`. */
+export function releaseNextWord({ hook, nextTry, waitingForPlugin }: ReleaseView, nowMs: number): string {
+  if (waitingForPlugin) return 'plugin when it is back';
+  if (nextTry === null) return `${hook} now`;
+  return `${hook} in ${String(Math.max(0, Math.ceil((Date.parse(nextTry) - nowMs) / 1000)))}s`;
+}
 
 /** `yes` or `no`. */
 export function yesNo(value: boolean): string {

@@ -7,6 +7,7 @@ export const KINDS = {
   resource: { plural: 'resources', short: ['res'] },
   device: { plural: 'devices', short: ['dev'] },
   plugin: { plural: 'plugins', short: ['plug'] },
+  release: { plural: 'releases', short: ['rel'] },
   event: { plural: 'events', short: ['ev'] },
 } as const;
 

@@ -1,6 +1,6 @@
 import { DevmgrError } from '@devmgr/core';
 import { SocketPathError, type UnixServer } from '@devmgr/wire';
-import type { Clock, Logger, PluginHost } from '../ports.ts';
+import type { Clock, Logger, PluginHost, PluginReportSink } from '../ports.ts';
 import { PluginConnector } from './plugin-connector.ts';
 import {
   cleanPluginDirectory,
@@ -40,6 +40,8 @@ export interface PluginEndpointsOptions {
   readonly remembered: readonly RememberedPlugin[];
   /** Records an event about the node. */
   readonly events: RecordNodeEvent;
+  /** Without one, reports are answered UNIMPLEMENTED, as a kubelet does. */
+  readonly reports?: PluginReportSink;
 }
 
 /** Everything that lets plugins find the manager and the manager find plugins. */
@@ -79,6 +81,7 @@ export async function startPlugins(options: PluginEndpointsOptions): Promise<Plu
       host,
       log,
       events,
+      reports: options.reports,
       onFailure: (error) => {
         health = serverFailure(error);
         log.error({ socketPath, err: error.message }, 'The registration server failed');

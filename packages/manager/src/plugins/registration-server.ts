@@ -1,6 +1,15 @@
 import { checkResourceName } from '@devmgr/core';
-import { bindService, deviceplugin, listenUnix, type UnixServer } from '@devmgr/wire';
-import type { EventReason, Logger, PluginHost } from '../ports.ts';
+import {
+  bindService,
+  deviceplugin,
+  lifecycle,
+  listenUnix,
+  RpcCode,
+  RpcError,
+  type ServiceBinding,
+  type UnixServer,
+} from '@devmgr/wire';
+import type { EventReason, Logger, PluginHost, PluginReportSink } from '../ports.ts';
 import type { PluginConnector } from './plugin-connector.ts';
 import { checkRegistration } from './registration.ts';
 
@@ -15,6 +24,7 @@ export interface RegistrationServerOptions {
   readonly host: PluginHost;
   readonly log: Logger;
   readonly events: RecordNodeEvent;
+  readonly reports?: PluginReportSink | undefined;
   /** The server stopped serving by itself. */
   readonly onFailure: (error: Error) => void;
 }
@@ -54,11 +64,23 @@ export function listenForRegistrations(options: RegistrationServerOptions): Prom
     }
   };
 
+  const services = [bindService(deviceplugin.RegistrationService, { register })];
+  if (options.reports !== undefined) services.push(reportService(options.reports));
   return listenUnix({
     path: options.socketPath,
     maxReceiveBytes: MAX_REQUEST_BYTES,
-    services: [bindService(deviceplugin.RegistrationService, { register })],
+    services,
     onFailure: options.onFailure,
+  });
+}
+
+function reportService(reports: PluginReportSink): ServiceBinding {
+  return bindService(lifecycle.PluginReportsService, {
+    report: (request) => {
+      const refusal = reports.report(request);
+      if (refusal !== undefined) throw new RpcError(RpcCode.InvalidArgument, refusal);
+      return {};
+    },
   });
 }
 

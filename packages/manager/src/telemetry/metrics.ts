@@ -139,7 +139,8 @@ function addGauges(registry: Registry, sources: MetricSources): void {
     for (const { resource, state, count } of counts.values()) set({ resource, state }, count);
   });
   gauge(registry, 'devmgr_plugin_sessions', (set) => {
-    set({}, sources.plugins().filter((plugin) => plugin.state !== 'Disconnected').length);
+    const live = new Set(['Connected', 'Connecting', 'Standby']);
+    set({}, sources.plugins().filter(({ state }) => live.has(state)).length);
   });
   gauge(registry, 'devmgr_admission_waiting', (set) => {
     set({}, sources.admissionsWaiting());

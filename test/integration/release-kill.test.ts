@@ -1,0 +1,182 @@
+/**
+ * Kills the manager, a plugin, or both with SIGKILL at random instants under load, again and again: no device is used by
+ * another pod before the hook of its release has succeeded. Containers and hooks write down what they do, in one file
+ * and in order. `KILLS` sets how often (10 unless set; `npm run test:kill` takes 200).
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { DevmgrError } from '@devmgr/core';
+import type { ApiClient } from '@devmgr/manager';
+import { startScriptedPlugin, until, type ScriptedPlugin } from '@devmgr/plugin-sdk/testing';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { makeRootDir, removeRootDir, startManager, type DevmgrProcess } from '../support/devmgr-process.ts';
+
+const KILLS = Number(process.env['KILLS'] ?? 10);
+const PLUGIN_PROGRAM = fileURLToPath(new URL('../support/release-plugin.js', import.meta.url));
+/** Released by its plugin, and by a command of the configuration. */
+const BY_PLUGIN = 'example.com/plugin';
+const BY_COMMAND = 'example.com/command';
+const DEVICES = 4;
+const CLIENTS = 4;
+
+let rootDir: string;
+let pluginDir: string;
+let log: string;
+let config: string;
+let manager: DevmgrProcess | undefined;
+let api: ApiClient;
+let plugin: ChildProcess | undefined;
+let plain: ScriptedPlugin | undefined;
+let nextPod = 0;
+
+beforeAll(() => {
+  rootDir = makeRootDir();
+  pluginDir = join(rootDir, 'device-plugins');
+  mkdirSync(pluginDir);
+  log = join(rootDir, 'log');
+  writeFileSync(log, '');
+  const hook = join(rootDir, 'hook');
+  // A fifth fails; what has begun may be killed at any moment.
+  writeFileSync(
+    hook,
+    `#!/bin/sh\nn=$(($$ % 5))\nsleep 0.0$n\n[ $n = 0 ] && exit 1\nIFS=,\nfor id in $DEVMGR_DEVICE_IDS; do echo "released $DEVMGR_RESOURCE/$id $DEVMGR_POD_UID" >> ${log}; done\n`,
+  );
+  chmodSync(hook, 0o755);
+  const quick = { releaseBackOff: '10ms', releaseBackOffMax: '50ms', quarantineAfter: 1000 };
+  config = join(rootDir, 'config.json');
+  writeFileSync(
+    config,
+    JSON.stringify({ resources: { [BY_PLUGIN]: quick, [BY_COMMAND]: { ...quick, onRelease: [hook] } } }),
+  );
+});
+afterAll(async () => {
+  await manager?.end();
+  await killPlugin();
+  await plain?.close();
+  removeRootDir(rootDir);
+});
+
+function startPlugin(): void {
+  const args = [PLUGIN_PROGRAM, pluginDir, BY_PLUGIN, String(DEVICES), log];
+  plugin = spawn(process.execPath, args, { stdio: 'inherit' });
+}
+
+async function killPlugin(): Promise<void> {
+  const child = plugin;
+  plugin = undefined;
+  if (child === undefined) return;
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGKILL');
+  await ended;
+}
+
+/** One pod that writes down what it uses and ends by itself or is deleted, or is refused because the time was up. */
+async function onePod(): Promise<void> {
+  const name = `p${String(nextPod++)}`;
+  const limits = { [BY_PLUGIN]: randomInt(3), [BY_COMMAND]: randomInt(3) };
+  const use = `for id in $PLUGIN; do echo "use ${BY_PLUGIN}/$id $POD"; done; for id in $COMMAND; do echo "use ${BY_COMMAND}/$id $POD"; done`;
+  // Each plugin sets the same variable; the pod is to see both, so it asks for one resource a container.
+  const container = (resource: string, variable: string, count: number) => ({
+    name: variable.toLowerCase(),
+    command: [
+      '/bin/sh',
+      '-c',
+      `IFS=,; ${variable}=$SCRIPTED_DEVICES; { ${use}; } >> ${log}; exec sleep ${randomInt(2) === 0 ? '0.05' : '1'}`,
+    ],
+    env: [{ name: 'POD', valueFrom: { fieldRef: { fieldPath: 'metadata.uid' } } }],
+    resources: { limits: { [resource]: String(count) } },
+  });
+  await api.createPod('default', {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name },
+    spec: {
+      restartPolicy: 'Never',
+      terminationGracePeriodSeconds: 0,
+      containers: [
+        container(BY_PLUGIN, 'PLUGIN', limits[BY_PLUGIN]),
+        container(BY_COMMAND, 'COMMAND', limits[BY_COMMAND]),
+      ],
+    },
+  });
+  const phase = async (): Promise<string | undefined> => (await api.getPod('default', name)).status?.phase;
+  for (let waited = 0; (await phase()) === 'Pending' && waited < 300; waited += 1) await delay(5);
+  await delay(randomInt(50));
+  await api.deletePod('default', name, { gracePeriodSeconds: 0 });
+}
+
+/** Pods without end, until the manager is gone. */
+async function client(): Promise<void> {
+  for (;;) {
+    try {
+      await onePod();
+    } catch (error) {
+      if (error instanceof DevmgrError && error.code === 'MANAGER_UNREACHABLE') return;
+      if (manager?.running === true) throw error;
+      return;
+    }
+  }
+}
+
+/** What was written down so far, against the rule. How many times a device went from one pod to another. */
+function checkLog(): number {
+  const users = new Map<string, string>();
+  const released = new Set<string>();
+  let handovers = 0;
+  for (const line of readFileSync(log, 'utf8').trim().split('\n')) {
+    const [what, device = '', pod = ''] = line.split(' ');
+    if (what === 'released') {
+      released.add(`${device} ${pod}`);
+      continue;
+    }
+    const before = users.get(device);
+    users.set(device, pod);
+    if (before === undefined || before === pod) continue;
+    handovers += 1;
+    expect(released.has(`${device} ${before}`), `${device} went from ${before} to ${pod} without a release`).toBe(true);
+  }
+  return handovers;
+}
+
+it(
+  `hands no device out between its release and the success of the hook, over ${String(KILLS)} kills`,
+  async () => {
+    startPlugin();
+    ({ manager, api } = await startManager(rootDir, ['--config', config]));
+    const devices = Array.from({ length: DEVICES }, (_, index) => `d${String(index)}`);
+    plain = await startScriptedPlugin({ pluginDir, resource: BY_COMMAND, devices });
+    await plain.register();
+    await until('the plugins to list', async () => (await api.devices()).length === 2 * DEVICES);
+    for (let kill = 0; kill < KILLS; kill += 1) {
+      const clients = Promise.all(Array.from({ length: CLIENTS }, client));
+      await delay(300 + randomInt(700));
+      const victims = randomInt(3);
+      if (victims !== 0) await killPlugin();
+      if (victims !== 1) await manager.end('SIGKILL');
+      // The plugin alone is missed while the pods go on.
+      else {
+        await delay(randomInt(100));
+        startPlugin();
+        await delay(300 + randomInt(300));
+        await manager.end('SIGKILL');
+      }
+      await clients;
+      if (victims === 2) startPlugin();
+      ({ manager, api } = await startManager(rootDir, ['--config', config]));
+      checkLog();
+    }
+    for (const { metadata } of (await api.listPods()).items) {
+      await api.deletePod('default', metadata.name, { gracePeriodSeconds: 0 }).catch(() => undefined);
+    }
+    await until('all pods to be gone', async () => (await api.listPods()).items.length === 0, 60_000);
+    await until('all devices to be released', async () => (await api.releases()).length === 0, 60_000);
+    expect((await api.devices()).map(({ state }) => state)).toEqual(Array(2 * DEVICES).fill('Free'));
+    // Otherwise nothing was proved.
+    expect(checkLog()).toBeGreaterThan(KILLS);
+  },
+  120_000 + KILLS * 15_000,
+);
