@@ -9,7 +9,7 @@ export default mergeConfig(
       include: ['test/interop/**/*.test.ts'],
       globalSetup: ['test/interop/build-peers.ts'],
       testTimeout: 90_000,
-      hookTimeout: 15 * 60_000,
+      hookTimeout: 25 * 60_000,
       fileParallelism: false,
     },
   }),

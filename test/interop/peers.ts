@@ -10,6 +10,8 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 const PLUGINS = fileURLToPath(new URL('./plugins', import.meta.url));
+/** The kubelet's device manager, behind JSON lines, is in `kubelet`. */
+const ORACLE = fileURLToPath(new URL('../oracle', import.meta.url));
 const BUILD = fileURLToPath(new URL('./.build', import.meta.url));
 const BIN = join(BUILD, 'bin');
 
@@ -18,7 +20,15 @@ export type Peer =
   | { readonly command: readonly string[]; readonly env: Readonly<Record<string, string>> }
   | { readonly skipped: string };
 
-export const PEER_NAMES = ['k8s-sample', 'intel-npu', 'dpm', 'python', 'rust', 'podresources-client'] as const;
+export const PEER_NAMES = [
+  'k8s-sample',
+  'intel-npu',
+  'dpm',
+  'python',
+  'rust',
+  'podresources-client',
+  'kubelet',
+] as const;
 export type PeerName = (typeof PEER_NAMES)[number];
 
 /** Builds one peer; quick when it is built already. */
@@ -38,6 +48,8 @@ export async function buildPeer(name: PeerName): Promise<Peer> {
         return await goPeer('dpm', 'dpm', '.');
       case 'podresources-client':
         return await goPeer('podresources-client', 'podresources-client', '.');
+      case 'kubelet':
+        return await kubeletPeer();
       case 'python':
         return await pythonPeer();
       case 'rust':
@@ -66,6 +78,14 @@ async function goPeer(folder: string, binary: string, target: string): Promise<P
     env: { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=mod -buildvcs=false' },
     maxBuffer: 64 * 1024 * 1024,
   });
+  return { command: [path], env: {} };
+}
+
+/** Built as `npm run build:oracle` builds it, so that neither has to wait when the other was there. */
+async function kubeletPeer(): Promise<Peer> {
+  if (!(await has('go'))) return { skipped: 'kubelet: needs Go, which is not installed' };
+  const path = join(ORACLE, '.build', 'kubelet-oracle');
+  await run('go', ['build', '-o', path, '.'], { cwd: join(ORACLE, 'kubelet'), maxBuffer: 64 * 1024 * 1024 });
   return { command: [path], env: {} };
 }
 

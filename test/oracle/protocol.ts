@@ -51,6 +51,8 @@ export interface Command extends TopologySettings {
   readonly watch?: string;
   readonly running?: readonly RunningContainer[];
   readonly allocatable?: Readonly<Record<string, number>>;
+  /** Of the PodResources API. */
+  readonly socket?: string;
 }
 
 /** Container to resource to ids, sorted. */

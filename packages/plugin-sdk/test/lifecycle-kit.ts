@@ -14,7 +14,6 @@ export const BRISK: Partial<LifecycleLimits> = {
   retryMaxMs: 50,
   quarantineRetryMs: 60_000,
   holderPollMs: 20,
-  grantGraceMs: 60_000,
   settleMs: 0,
 };
 

@@ -29,8 +29,9 @@ interface HolderOptions {
  * Keeps the book of who holds the devices, by asking PodResources: Allocate tells who gets one, nobody tells who gives
  * it back.
  *
- * Invariants: a device counts as given back only when it was seen with a pod before or was allocated a good while ago,
- * when a look that began after its allocation does not show it, and when the manager is up long enough to know its pods.
+ * Invariants: a device counts as given back only when it was seen with a pod since it was allocated, when a look that
+ * began after that does not show it, and when the manager is up long enough to know its pods. One that was never seen
+ * may be an init container's, which PodResources does not show, or its pod may be only coming: it is left alone.
  */
 export class HolderWatch {
   readonly #options: HolderOptions;
@@ -113,7 +114,7 @@ export class HolderWatch {
   }
 
   async #compare(held: ReadonlyMap<string, PodRef>, startedAtMs: number): Promise<void> {
-    const { state, limits, manager, onGone } = this.#options;
+    const { state, manager, onGone } = this.#options;
     let changed = false;
     const releasing = new Set([...state.releases.values()].flatMap(({ deviceIds }) => deviceIds));
     for (const [id, pod] of held) {
@@ -130,8 +131,7 @@ export class HolderWatch {
     if (kind === undefined || !(await this.#isManagerSettled())) return;
     const gone = new Map<string, { ids: string[]; pod: PodRef | undefined }>();
     for (const [id, { atMs, pod }] of [...state.grants]) {
-      if (held.has(id) || atMs >= startedAtMs) continue;
-      if (!this.#seen.has(id) && startedAtMs - atMs < limits.grantGraceMs) continue;
+      if (held.has(id) || !this.#seen.has(id) || atMs >= startedAtMs) continue;
       // devmgr calls Released when it comes to that; all there is to do here is to keep no stale grants.
       if (kind === 'devmgr') state.grants.delete(id);
       const key = `${pod?.namespace ?? ''}/${pod?.name ?? ''}`;

@@ -107,8 +107,6 @@ export interface LifecycleLimits {
   readonly allocateWaitMs: number;
   /** Between two looks at who holds the devices. */
   readonly holderPollMs: number;
-  /** How long a device that was allocated may be held by nobody: its pod is only being made. */
-  readonly grantGraceMs: number;
   /** How long a kubelet must be up before a pod that it does not name counts as gone: it learns of its pods only bit by bit. */
   readonly settleMs: number;
 }
@@ -132,7 +130,6 @@ export const DEFAULT_LIMITS: LifecycleLimits = {
   quarantineRetryMs: 300_000,
   allocateWaitMs: 30_000,
   holderPollMs: 2_000,
-  grantGraceMs: 30_000,
   settleMs: 60_000,
 };
 
