@@ -109,7 +109,8 @@ export async function commandSimulation(
   }
   if (fitting.length > 1) {
     throw new DevmgrError('USAGE', `it is not clear which resource is meant: there is ${names}`, {
-      remedy: resource === undefined ? 'Name one with --resource.' : 'Stop all but one of them.',
+      remedy:
+        new Set(fitting.map(({ name }) => name)).size > 1 ? 'Name one with --resource.' : 'Stop all but one of them.',
     });
   }
   const answered = await ask(target.socketPath, 'POST', `/steps?resource=${encodeURIComponent(target.name)}`, step);

@@ -27,9 +27,16 @@ test.each([
 test('the schemas take the examples and the presets, and refuse what the parsers refuse', async () => {
   const simulation = z.fromJSONSchema(simulationSchema());
   const host = z.fromJSONSchema(hostDeviceSchema());
-  for (const path of ['simulations/gpus', 'simulations/fpga', 'simulations/flaky-gpus', 'plugins/gpus']) {
+  for (const path of [
+    'simulations/gpus',
+    'simulations/fpga',
+    'simulations/flaky-gpus',
+    'simulations/trouble',
+    'plugins/gpus',
+  ]) {
     const checked = simulation.safeParse(parse(await read(`examples/${path}.yaml`)));
     expect(checked.error, path).toBeUndefined();
+    expect(parseSimulation(await read(`examples/${path}.yaml`), path).resources.length, path).toBeGreaterThan(0);
   }
   expect(host.safeParse(parse(await read('examples/plugins/host-devices.yaml'))).error).toBeUndefined();
   for (const { name } of SIMULATION_PRESETS) {
