@@ -25,6 +25,7 @@ describe.skipIf(!bash)('completion for bash', () => {
     expect(complete('devmgr', '')).toEqual(createProgram().commands.map((command) => command.name()));
     expect(complete('devmgr', 'de')).toEqual(['demo', 'describe', 'delete']);
     expect(complete('devmgr', 'plugin', '')).toEqual(['run', 'host']);
+    expect(complete('devmgr', 'simulate', 'f')).toEqual(['flap', 'fail', 'flood']);
   });
 
   test('offers the flags of the command that is being typed, after other flags and their values too', () => {
@@ -38,6 +39,8 @@ describe.skipIf(!bash)('completion for bash', () => {
     expect(complete('devmgr', 'get', 'pods', '-o', '')).toEqual(['table', 'wide', 'json', 'yaml', 'name']);
     expect(complete('devmgr', 'plugin', 'run', '--restart', 'o')).toEqual(['on-failure']);
     expect(complete('devmgr', 'wait', 'web', '--for', 'r')).toEqual(['running', 'ready']);
+    expect(complete('devmgr', 'simulate', '--preset', 'm')).toEqual(['mig']);
+    expect(complete('devmgr', 'simulate', 'hang', 'a')).toEqual(['allocate']);
   });
 
   test('offers files where a flag takes one, and commands after --', () => {

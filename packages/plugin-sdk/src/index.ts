@@ -46,3 +46,7 @@ export { parseSimulation } from './simulation-file.ts';
 export type { Simulation } from './simulation-file.ts';
 export type { SimulatedDevice, SimulatedResource, SimulatedResourceInput } from './simulation-schema.ts';
 export type { Lie, SimulatedCall, SimulatedStep, SimulatedStepInput } from './simulation-step.ts';
+export { commandSimulation, listSimulations, serveSimulationControl } from './simulation-control.ts';
+export type { SimulatedView } from './simulation-control.ts';
+export { SIMULATION_PRESETS, simulationPreset } from './simulation-presets.ts';
+export { hostDeviceSchema, simulationSchema } from './file-schemas.ts';

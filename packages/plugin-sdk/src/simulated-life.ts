@@ -14,6 +14,7 @@ export class SimulatedLife {
   #changing: Promise<void> = Promise.resolve();
   /** Socket files that deaths left behind, by inode. */
   readonly #remains = new Map<bigint, string>();
+  #dead = false;
   #closed = false;
 
   constructor(begin: () => ServedPlugin) {
@@ -26,9 +27,15 @@ export class SimulatedLife {
     return this.#plugin;
   }
 
+  /** True from a death to the next life. */
+  get dead(): boolean {
+    return this.#dead;
+  }
+
   /** Ends as a killed process does: streams and calls are cut, the socket file stays. */
   async die(): Promise<void> {
     await this.#inTurn(async () => {
+      this.#dead = true;
       const path = this.#plugin.socketPath;
       await leavingSocketFile(path, () => this.#plugin.close());
       const left = await lstat(path, { bigint: true }).catch(() => undefined);
@@ -43,6 +50,7 @@ export class SimulatedLife {
       if (this.#closed) return;
       change();
       this.#plugin = this.#begin();
+      this.#dead = false;
     });
   }
 

@@ -245,7 +245,7 @@ export class SimulatedPlugin {
       ...this.#faults.troubles,
       ...this.#flaps.names.map((name) => `${name} flaps`),
       ...this.#mischief.troubles,
-      ...(this.#life.plugin.state === 'closed' ? ['dead'] : []),
+      ...(this.#life.dead ? ['dead'] : []),
     ];
   }
 

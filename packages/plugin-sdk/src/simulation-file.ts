@@ -9,7 +9,8 @@ export interface Simulation {
   readonly resources: readonly SimulatedResource[];
 }
 
-const severalResources = z
+/** What a simulation file holds when it has several resources. */
+export const severalResources = z
   .strictObject({ resources: z.array(simulatedResource).min(1, { error: 'names no resource' }) })
   .superRefine(oneOfEach);
 

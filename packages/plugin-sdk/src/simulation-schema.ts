@@ -12,14 +12,16 @@ import { deviceField, deviceId, numaNode, stepFields } from './simulation-step.t
 
 const MAX_DEVICES = 1_000_000;
 
-const timelineStep = z.strictObject({
-  at: duration.describe("Since the plugin's first registration."),
-  every: duration
-    .refine((everyMs) => everyMs >= 10, { error: 'must be at least 10ms' })
-    .optional()
-    .describe('Repeats the step.'),
-  ...stepFields,
-});
+const timelineStep = z
+  .strictObject({
+    at: duration.describe("Since the plugin's first registration."),
+    every: duration
+      .refine((everyMs) => everyMs >= 10, { error: 'must be at least 10ms' })
+      .optional()
+      .describe('Repeats the step.'),
+    ...stepFields,
+  })
+  .meta({ id: 'Step' });
 
 const shape = {
   resource: resourceName,
@@ -56,37 +58,41 @@ const shape = {
 type Fields = z.output<z.ZodObject<typeof shape>>;
 
 /** One simulated resource as it is written; see `docs` for the fields. */
-export const simulatedResource = z.strictObject(shape).superRefine((fields, context) => {
-  const given = (['count', 'ids', 'devices'] as const).filter((name) => fields[name] !== undefined);
-  if (given.length !== 1) {
-    const message = `needs exactly one of count, ids and devices, and has ${given.join(' and ') || 'none'}`;
-    context.addIssue({ code: 'custom', message, path: given.length > 1 ? [given[1] ?? ''] : [] });
-    return;
-  }
-  const known = new Set<string>();
-  for (const [index, { id }] of listedDevices(fields).entries()) {
-    if (known.has(id)) {
-      const path = [fields.ids === undefined ? 'devices' : 'ids', index];
-      context.addIssue({ code: 'custom', message: `device id ${JSON.stringify(id)} is there twice`, path });
+export const simulatedResource = z
+  .strictObject(shape)
+  .superRefine((fields, context) => {
+    const given = (['count', 'ids', 'devices'] as const).filter((name) => fields[name] !== undefined);
+    if (given.length !== 1) {
+      const message = `needs exactly one of count, ids and devices, and has ${given.join(' and ') || 'none'}`;
+      context.addIssue({ code: 'custom', message, path: given.length > 1 ? [given[1] ?? ''] : [] });
+      return;
     }
-    known.add(id);
-  }
-  for (const { add = [], restart } of fields.timeline ?? []) {
-    for (const { id } of add) known.add(id);
-    if (typeof restart !== 'object') continue;
-    for (let index = known.size - 1; index >= 0; index--) known.add(restart.idPrefix + String(index));
-  }
-  const mustBeKnown = (id: string, path: (string | number)[]): void => {
-    if (!known.has(id)) context.addIssue({ code: 'custom', message: `there is no device ${JSON.stringify(id)}`, path });
-  };
-  for (const [index, { health = {}, remove = [], flap }] of (fields.timeline ?? []).entries()) {
-    for (const id of Object.keys(health)) mustBeKnown(id, ['timeline', index, 'health', id]);
-    for (const [at, id] of remove.entries()) mustBeKnown(id, ['timeline', index, 'remove', at]);
-    for (const [at, id] of (flap?.devices ?? []).entries()) {
-      mustBeKnown(id, ['timeline', index, 'flap', 'devices', at]);
+    const known = new Set<string>();
+    for (const [index, { id }] of listedDevices(fields).entries()) {
+      if (known.has(id)) {
+        const path = [fields.ids === undefined ? 'devices' : 'ids', index];
+        context.addIssue({ code: 'custom', message: `device id ${JSON.stringify(id)} is there twice`, path });
+      }
+      known.add(id);
     }
-  }
-});
+    for (const { add = [], restart } of fields.timeline ?? []) {
+      for (const { id } of add) known.add(id);
+      if (typeof restart !== 'object') continue;
+      for (let index = known.size - 1; index >= 0; index--) known.add(restart.idPrefix + String(index));
+    }
+    const mustBeKnown = (id: string, path: (string | number)[]): void => {
+      if (!known.has(id))
+        context.addIssue({ code: 'custom', message: `there is no device ${JSON.stringify(id)}`, path });
+    };
+    for (const [index, { health = {}, remove = [], flap }] of (fields.timeline ?? []).entries()) {
+      for (const id of Object.keys(health)) mustBeKnown(id, ['timeline', index, 'health', id]);
+      for (const [at, id] of remove.entries()) mustBeKnown(id, ['timeline', index, 'remove', at]);
+      for (const [at, id] of (flap?.devices ?? []).entries()) {
+        mustBeKnown(id, ['timeline', index, 'flap', 'devices', at]);
+      }
+    }
+  })
+  .meta({ id: 'Resource' });
 
 /** What `simulatedPlugin` takes: the fields of a simulation file, in JavaScript. */
 export type SimulatedResourceInput = z.input<typeof simulatedResource>;

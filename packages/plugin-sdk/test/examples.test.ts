@@ -49,5 +49,5 @@ test('the example files can be read', async () => {
   const gpus = parseSimulation(await readFile(`${examples}gpus.yaml`, 'utf8'), 'gpus.yaml');
   expect(gpus.resources.map(({ resource }) => resource)).toEqual(['example.com/gpu', 'example.com/fpga']);
   const host = parseHostDeviceFile(await readFile(`${examples}host-devices.yaml`, 'utf8'), 'host-devices.yaml');
-  expect(host.map(({ resource }) => resource)).toEqual(['example.com/random', 'example.com/serial']);
+  expect(host.map(({ resource }) => resource)).toEqual(['example.com/random', 'example.com/serial', 'example.com/gpu']);
 });
