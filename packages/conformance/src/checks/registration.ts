@@ -198,7 +198,7 @@ export const REGISTRATION_CHECKS: readonly Check[] = [
 
 const PROBED = {
   grpc: 'served',
-  mute: 'a socket that does not speak HTTP/2',
+  mute: 'a socket that did not answer while Register was under way',
   refused: 'a socket nobody listens on',
   missing: 'missing',
   'not-a-socket': 'no socket',
