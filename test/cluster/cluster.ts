@@ -1,5 +1,6 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,9 +19,15 @@ export class Cluster {
   /** Everything it writes is in here. */
   readonly dir: string;
   readonly #plugins: ChildProcess[] = [];
+  readonly #keeper: ChildProcess;
 
   private constructor(dir: string) {
     this.dir = dir;
+    // Takes the cluster down when this process ends before it could do so itself, by Ctrl-C or worse.
+    const script = 'tail --pid="$1" -f /dev/null; bash "$0" --dir "$2" down --wipe';
+    const words = ['-c', script, TOOL, String(process.pid), dir];
+    this.#keeper = spawn('bash', words, { detached: true, stdio: 'ignore' });
+    this.#keeper.unref();
   }
 
   static async up(): Promise<Cluster> {
@@ -95,6 +102,11 @@ export class Cluster {
     await this.#tool(['down', '--wipe']).catch((error: unknown) => {
       console.error(error);
     });
+    if (this.#keeper.pid !== undefined && this.#keeper.exitCode === null) {
+      const ended = once(this.#keeper, 'exit');
+      process.kill(-this.#keeper.pid, 'SIGKILL');
+      await ended;
+    }
     rmSync(this.dir, { recursive: true, force: true });
     return this.#left();
   }

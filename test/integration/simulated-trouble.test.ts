@@ -78,10 +78,11 @@ test('a flood of lists and one that is very long are taken, and the truth after 
   gpus.flood({ perSecond: 500 });
   gpus.setHealth('gpu-0', 'Unhealthy');
   await shows('3 of 4');
+  gpus.calm();
   gpus.oversize(5 * 2 ** 20);
   await until('a long list', async () => ((await api.resources())[0]?.capacity ?? 0) > 60_000);
   gpus.setHealth('gpu-0', 'Healthy');
-  gpus.calm();
+  gpus.oversize(0);
   await shows('4 of 4');
 });
 

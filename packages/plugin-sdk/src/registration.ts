@@ -186,7 +186,7 @@ export class RegistrationKeeper {
   }
 
   async #register(identity: string): Promise<void> {
-    if (this.#closed) return;
+    if (this.#isClosed()) return;
     const { resource, socket, offered, timing, log } = this.#options;
     // A problem that lasts stays on display while it is tried again.
     this.#state = 'registering';

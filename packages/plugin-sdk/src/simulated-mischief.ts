@@ -20,6 +20,7 @@ export class Mischief {
   readonly #repeater = new Repeater();
   readonly #streams = new Set<WakeUp>();
   #oversizeBytes = 0;
+  #padding: readonly deviceplugin.Device[] = [];
   #flood = '';
 
   /** What goes on now, in words. */
@@ -47,6 +48,11 @@ export class Mischief {
   /** Makes lists at least so long, by unhealthy devices that are not there. */
   oversize(bytes: number): void {
     this.#oversizeBytes = bytes;
+    this.#padding = Array.from({ length: Math.ceil(bytes / PADDING_BYTES) }, (_, index) => ({
+      ID: `padding-${String(index)}-`.padEnd(PADDING_ID_CHARS, 'x'),
+      health: 'Unhealthy',
+      topology: undefined,
+    }));
     this.#resend();
   }
 
@@ -54,8 +60,7 @@ export class Mischief {
   calm(): void {
     this.#repeater.stopAll();
     this.#lies.clear();
-    this.#oversizeBytes = 0;
-    this.#resend();
+    this.oversize(0);
   }
 
   /** Ends what would keep the process alive. */
@@ -106,12 +111,7 @@ export class Mischief {
     if (this.#lies.has('health')) list = list.map((device) => ({ ...device, health: 'Perhaps' }));
     const [first] = list;
     if (this.#lies.has('ids') && first !== undefined) list = [...list, first, { ...first, ID: '' }];
-    const padding = Array.from({ length: Math.ceil(this.#oversizeBytes / PADDING_BYTES) }, (_, index) => ({
-      ID: `padding-${String(index)}-`.padEnd(PADDING_ID_CHARS, 'x'),
-      health: 'Unhealthy',
-      topology: undefined,
-    }));
-    return { devices: [...list, ...padding] };
+    return { devices: [...list, ...this.#padding] };
   }
 
   async #allocate(

@@ -65,6 +65,8 @@ export class SimulatedPlugin {
   readonly #flaps = new Repeater();
   readonly #timeline: Timeline;
   #resurrection: NodeJS.Timeout | undefined;
+  /** Counts deaths and restarts that were asked for, so that a death knows whether it was the last word. */
+  #changes = 0;
   readonly #life: SimulatedLife;
   #closed = false;
 
@@ -79,7 +81,7 @@ export class SimulatedPlugin {
     this.registered = this.#life.plugin.registered;
     this.#timeline = new Timeline(spec.timeline ?? [], (step) => {
       this.#log.info({ resource: this.resource, step }, 'simulation step');
-      this.#play(this.#possible(step));
+      this.#play(this.#sift(step).possible); // A timeline goes on when devices have gone by now.
     });
     this.registered.then(
       () => {
@@ -88,7 +90,7 @@ export class SimulatedPlugin {
       () => undefined,
     );
     placement.signal?.addEventListener('abort', () => {
-      this.#stop();
+      this.#report(this.close(), 'closing failed');
     });
   }
 
@@ -213,8 +215,10 @@ export class SimulatedPlugin {
    * `forMs` milliseconds, or at a `restart`.
    */
   async die(forMs?: number): Promise<void> {
+    clearTimeout(this.#resurrection);
+    const change = ++this.#changes;
     await this.#life.die();
-    if (forMs === undefined || this.#closed) return;
+    if (forMs === undefined || this.#closed || change !== this.#changes) return;
     this.#resurrection = setTimeout(() => {
       this.#report(this.restart(), 'coming back failed');
     }, forMs);
@@ -226,6 +230,7 @@ export class SimulatedPlugin {
    */
   async restart({ idPrefix }: { idPrefix?: string | undefined } = {}): Promise<void> {
     clearTimeout(this.#resurrection);
+    this.#changes += 1;
     await this.#life.restart(() => {
       if (idPrefix !== undefined) this.#rename(idPrefix);
     });
@@ -233,10 +238,9 @@ export class SimulatedPlugin {
 
   /** Does what a step says, at once. A device that is not there throws PLUGIN_INVALID before anything is done. */
   play(step: SimulatedStep): void {
-    const added = new Set((step.add ?? []).map(({ id }) => id));
-    const named = [...Object.keys(step.health ?? {}), ...(step.remove ?? []), ...(step.flap?.devices ?? [])];
-    for (const id of named) if (!added.has(id)) this.#mustHave(id);
-    this.#play(step);
+    const { possible, missing } = this.#sift(step);
+    if (missing[0] !== undefined) throw this.#unknown(missing[0]);
+    this.#play(possible);
   }
 
   /** What goes wrong on purpose now, in words. */
@@ -295,10 +299,12 @@ export class SimulatedPlugin {
 
   #mustHave(id: string): SimulatedDevice {
     const device = this.#devices.get(id);
-    if (device === undefined) {
-      throw new DevmgrError('PLUGIN_INVALID', `${this.resource}: there is no device ${JSON.stringify(id)}`);
-    }
+    if (device === undefined) throw this.#unknown(id);
     return device;
+  }
+
+  #unknown(id: string): DevmgrError {
+    return new DevmgrError('PLUGIN_INVALID', `${this.resource}: there is no device ${JSON.stringify(id)}`);
   }
 
   /** The same devices in the same order under new ids. */
@@ -309,17 +315,20 @@ export class SimulatedPlugin {
     for (const [index, device] of devices.entries()) this.#put({ ...device, id: idPrefix + String(index) });
   }
 
-  /** What a timeline asks of devices that have gone by now is left out. */
-  #possible(step: SimulatedStep): SimulatedStep {
-    const added = new Set((step.add ?? []).map(({ id }) => id));
-    const here = (id: string): boolean => this.#devices.has(id) || added.has(id);
-    const devices = step.flap?.devices.filter(here) ?? [];
-    return {
-      ...step,
-      health: Object.fromEntries(Object.entries(step.health ?? {}).filter(([id]) => here(id))),
-      remove: (step.remove ?? []).filter(here),
-      flap: step.flap === undefined || devices.length === 0 ? undefined : { ...step.flap, devices },
+  /** The step without what it asks of devices that are not there, and which those are. */
+  #sift(step: SimulatedStep): { possible: SimulatedStep; missing: string[] } {
+    const there = new Set([...this.#devices.keys(), ...(step.add ?? []).map(({ id }) => id)]);
+    const missing: string[] = [];
+    const isThere = (id: string): boolean => {
+      if (!there.has(id)) missing.push(id);
+      return there.has(id);
     };
+    const health = Object.fromEntries(Object.entries(step.health ?? {}).filter(([id]) => isThere(id)));
+    const remove = (step.remove ?? []).filter(isThere);
+    for (const id of remove) there.delete(id);
+    const flapping = (step.flap?.devices ?? []).filter(isThere);
+    const flap = step.flap === undefined || flapping.length === 0 ? undefined : { ...step.flap, devices: flapping };
+    return { possible: { ...step, health, remove, flap }, missing };
   }
 
   #play(step: SimulatedStep): void {

@@ -77,9 +77,16 @@ export const stepFields = {
     .optional()
     .describe('Sends the same list again and again.'),
   lie: z
-    .union([z.literal(true).transform(() => [...LIES]), lie.transform((one) => [one]), z.array(lie)], {
-      error: `expected true, or one or a list of ${LIES.join(', ')}`,
-    })
+    .union(
+      [
+        z.literal(true).transform(() => [...LIES]),
+        lie.transform((one) => [one]),
+        z.array(lie).min(1, { error: 'names no lie' }),
+      ],
+      {
+        error: `expected true, or one or a list of ${LIES.join(', ')}`,
+      },
+    )
     .optional()
     .describe('Answers that contradict the question, or themselves, until calm.'),
   oversize: size

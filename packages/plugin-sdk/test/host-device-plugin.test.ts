@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { devicesVariable, env, hostDevicePlugin, mount, parseHostDeviceFile } from '@devmgr/plugin-sdk';
@@ -80,6 +80,26 @@ test('nodes that appear and vanish are seen without waiting for the next scan', 
   await rm(join(dir, 'usb0'));
   const rest = { [id('fixed')]: 'Unhealthy', [id('usb1')]: 'Healthy' };
   await until('the loss', () => JSON.stringify(healthOf(session)) === JSON.stringify(rest));
+});
+
+test('a link is followed at each Allocate, and keeps what it leads to from being listed twice', async () => {
+  const pluginDir = await temporaryDir();
+  const dir = await temporaryDir();
+  await symlink('/dev/full', join(dir, 'board-A50285BI'));
+  const manager = closing(await startFakeManager({ pluginDir }));
+  const devices = [join(dir, 'board-*'), '/dev/ful?', '/dev/zero'];
+  closing(hostDevicePlugin({ resource, devices, pluginDir, scanEveryMs: 600_000 }));
+  const session = await manager.session(resource);
+  const id = join(dir, 'board-A50285BI').slice(1).replaceAll('/', '-');
+  expect(Object.keys(healthOf(session))).toEqual([id, 'zero']);
+  const paths = async (): Promise<string[]> =>
+    (await session.allocate([id])).devices.map(({ hostPath, containerPath }) => `${hostPath} as ${containerPath}`);
+  const link = join(dir, 'board-A50285BI');
+  expect(await paths()).toEqual([`/dev/full as ${link}`, '/dev/full as /dev/full']);
+  // Plugged in again, it is another node under the same name: what was true at the last scan is not what is given.
+  await symlink('/dev/random', join(dir, 'new'));
+  await rename(join(dir, 'new'), link);
+  expect(await paths()).toEqual([`/dev/random as ${link}`, '/dev/random as /dev/random']);
 });
 
 test('a file where a device should be is unhealthy', async () => {

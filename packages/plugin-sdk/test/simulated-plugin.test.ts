@@ -275,6 +275,43 @@ test('a step is played as a whole or not at all', async () => {
   expect(plugin.devices.map(({ id, health }) => `${id} ${health}`)).toEqual(['gpu-1 Healthy', 'gpu-2 Unhealthy']);
 });
 
+test('a device that goes in the step that would let it flap is refused, and passed over by a timeline', async () => {
+  const { plugin, session } = await served({
+    resource,
+    count: 2,
+    timeline: [{ at: 0, remove: ['gpu-1'], flap: { devices: ['gpu-1', 'gpu-0'], every: '1h' } }],
+  });
+  await until(
+    'the step',
+    () => session.devices.map(({ ID, health }) => `${ID} ${health}`).join() === 'gpu-0 Unhealthy',
+  );
+  expect(() => {
+    plugin.play({ remove: ['gpu-0'], flap: { devices: ['gpu-0'], every: 1_000 } });
+  }).toThrow('there is no device "gpu-0"');
+});
+
+test('a restart that was asked for during a death is the last word', async () => {
+  const { plugin, manager } = await served({ resource, count: 1 });
+  await Promise.all([plugin.die(1), plugin.restart()]);
+  const { socketPath } = plugin;
+  expect(plugin.troubles).toEqual([]);
+  // Registering takes longer than the death would have lasted.
+  await until('the second session', () => manager.sessions[1]?.live);
+  expect(plugin.socketPath).toBe(socketPath);
+});
+
+test('aborting its signal ends it, dead or alive, and leaves nothing', async () => {
+  const pluginDir = await temporaryDir();
+  closing(await startFakeManager({ pluginDir }));
+  const abort = new AbortController();
+  const plugin = simulatedPlugin({ resource, count: 1 }, { pluginDir, signal: abort.signal });
+  await plugin.registered;
+  await plugin.die(60_000);
+  expect(await readdir(pluginDir)).toHaveLength(2);
+  abort.abort();
+  await until('nothing', async () => (await readdir(pluginDir)).join() === 'kubelet.sock');
+});
+
 test('a timeline runs from the first registration on', async () => {
   const pluginDir = await temporaryDir();
   const simulation = parseSimulation(
