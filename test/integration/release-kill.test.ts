@@ -142,6 +142,12 @@ function checkLog(): number {
   return handovers;
 }
 
+function countUses(): number {
+  return readFileSync(log, 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('use ')).length;
+}
+
 it(
   `hands no device out between its release and the success of the hook, over ${String(KILLS)} kills`,
   async () => {
@@ -153,7 +159,9 @@ it(
     await until('the plugins to list', async () => (await api.devices()).length === 2 * DEVICES);
     for (let kill = 0; kill < KILLS; kill += 1) {
       const clients = Promise.all(Array.from({ length: CLIENTS }, client));
-      await delay(300 + randomInt(700));
+      const uses = countUses();
+      await until('pods to use devices', () => countUses() >= uses + 4, 60_000);
+      await delay(randomInt(400));
       const victims = randomInt(3);
       if (victims !== 0) await killPlugin();
       if (victims !== 1) await manager.end('SIGKILL');

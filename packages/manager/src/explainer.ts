@@ -4,6 +4,7 @@ import {
   decideTopology,
   deviceIdsOf,
   DevmgrError,
+  explainHolders,
   explainPlacement,
   explainResource,
   explainUndecided,
@@ -138,8 +139,11 @@ export class Explainer implements ExplainService {
 
   #wishesOf(pod: Pod, refused: boolean, forRelease: boolean): readonly ExplainedRequest[] {
     const { ledger } = this.#parts.manager;
-    const waits = (resource: string): boolean =>
-      !this.#parts.manager.isReady(resource) || (forRelease && ledger.releasing(resource).returning > 0);
+    const waits = (resource: string): Partial<ExplainedRequest> | undefined => {
+      if (!this.#parts.manager.isReady(resource)) return {};
+      if (!forRelease || ledger.releasing(resource).returning === 0) return undefined;
+      return { holders: explainHolders(ledger, resource, this.#parts.podName) };
+    };
     return containerRequests(pod).flatMap(({ container, kind, resources }) =>
       [...resources].flatMap(([resource, asked]) => {
         if (asked === 0) return [];
@@ -149,7 +153,8 @@ export class Explainer implements ExplainService {
           return [explainUndecided(wish, 'Given', { deviceIds: [...deviceIdsOf(allocation)].sort(naturalCompare) })];
         }
         if (refused) return [explainUndecided(wish, 'NotReached')];
-        return [explainUndecided(wish, waits(resource) ? 'Waiting' : 'NotReached')];
+        const known = waits(resource);
+        return [explainUndecided(wish, known === undefined ? 'NotReached' : 'Waiting', known)];
       }),
     );
   }

@@ -251,6 +251,7 @@ export class ReleaseKeeper {
         await state.append({ type: 'release', release });
       } catch (error) {
         log.error({ release: release.id, err: String(error) }, 'A release could not be written down');
+        leave();
         await this.#pause(WRITE_RETRY_MS, pursuit);
         return;
       }

@@ -5,7 +5,7 @@ import type { FailingCall, ScenarioDevice, ScenarioPlugin, ScriptedFailure } fro
 
 /** A call as a plugin saw it, its ids sorted. */
 export type SeenCall =
-  | { readonly call: 'Allocate' | 'PreStartContainer'; readonly ids: readonly string[] }
+  | { readonly call: 'Allocate' | 'PreStartContainer' | 'Released'; readonly ids: readonly string[] }
   | {
       readonly call: 'GetPreferredAllocation';
       readonly available: readonly string[];
@@ -17,14 +17,17 @@ export type SeenCall =
 export class ScenarioPluginServer {
   readonly spec: ScenarioPlugin;
   readonly #dir: string;
+  readonly #asksForRelease: boolean;
   #plugin: ScriptedPlugin | undefined;
   #seen: SeenCall[] = [];
   #failure: ScriptedFailure | undefined;
   devices: ScenarioDevice[] = [];
 
-  constructor(spec: ScenarioPlugin, dir: string) {
+  /** With `asksForRelease` its options have the field for it, which a kubelet is to skip. */
+  constructor(spec: ScenarioPlugin, dir: string, { asksForRelease = false } = {}) {
     this.spec = spec;
     this.#dir = dir;
+    this.#asksForRelease = asksForRelease;
   }
 
   /** Serves a new socket and registers. */
@@ -40,7 +43,12 @@ export class ScenarioPluginServer {
         options: () => ({
           preStartRequired: this.spec.preStart,
           getPreferredAllocationAvailable: this.spec.prefer !== 'none',
+          ...(this.#asksForRelease ? { releaseRequired: true } : {}),
         }),
+        released: ({ deviceIds }) => {
+          this.#seen.push({ call: 'Released', ids: deviceIds });
+          return {};
+        },
         allocate: ({ containerRequests }) => {
           const ids = [...(containerRequests[0]?.devicesIds ?? [])].sort();
           this.#seen.push({ call: 'Allocate', ids });

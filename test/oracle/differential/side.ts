@@ -64,8 +64,10 @@ class Side {
     this.#dir = dir;
     this.#pluginDir = join(dir, 'p');
     this.#normalizer = new Normalizer(scenario.mode, dir);
+    // What only devmgr knows of makes no difference to a kubelet: there plugins ask for it, and nobody calls them.
+    const asksForRelease = options.lists === 'checkpoint';
     for (const spec of scenario.plugins)
-      this.#plugins.set(spec.resource, new ScenarioPluginServer(spec, this.#pluginDir));
+      this.#plugins.set(spec.resource, new ScenarioPluginServer(spec, this.#pluginDir, { asksForRelease }));
   }
 
   async run(): Promise<Answer[]> {

@@ -17,7 +17,7 @@ const OUTCOMES: Readonly<Record<ExplainedRequest['outcome'], string>> = {
   Refused: 'Refused',
   Failed: 'Failed after the choice',
   NotReached: 'Not reached',
-  Waiting: 'Waits',
+  Waiting: 'Waits for its plugin',
   Ignored: 'Ignored: not registered',
 };
 
@@ -59,8 +59,8 @@ export function explanationText(explanation: Explanation, options: ExplanationTe
   for (const placement of explanation.topology?.decisions ?? []) {
     if (options.wide || !placement.admitted) describePlacement(description, placement, pod !== null);
   }
-  for (const { resource, holders } of requests) {
-    if (holders.length > 0 && source === 'admission') {
+  for (const { resource, holders, outcome } of requests) {
+    if (holders.length > 0 && source === 'admission' && outcome !== 'Waiting') {
       description.section(`Held when it was refused, ${resource}`).table(holderRows(holders, options));
     }
   }
@@ -81,15 +81,20 @@ function requestRows(
   const header = ['Resource', 'Asked', 'Listed', 'Healthy', 'Held', 'Free', 'Outcome', 'Devices'];
   return [
     named ? ['Container', ...header] : header,
-    ...requests.map(({ container, kind, resource, asked, counts, outcome, refusedBy, deviceIds }) => [
+    ...requests.map(({ container, kind, resource, asked, counts, outcome, refusedBy, deviceIds, holders }) => [
       ...(named ? [kind === 'app' ? container : `${container} (${kind})`] : []),
       resource,
       String(asked),
       ...[counts?.listed, counts?.healthy, counts?.held, counts?.free].map((count) => String(count ?? '-')),
-      refusedBy === null ? OUTCOMES[outcome] : `${OUTCOMES[outcome]} by "${refusedBy}"`,
+      refusedBy === null ? outcomeWords(outcome, holders) : `${OUTCOMES[outcome]} by "${refusedBy}"`,
       ids(deviceIds, options),
     ]),
   ];
+}
+
+function outcomeWords(outcome: ExplainedRequest['outcome'], holders: readonly ExplainedHolder[]): string {
+  const releasing = outcome === 'Waiting' && holders.some((holder) => holder.releasing === true);
+  return releasing ? 'Waits for a release' : OUTCOMES[outcome];
 }
 
 function describeRules(description: Description, request: ExplainedRequest, named: boolean): void {

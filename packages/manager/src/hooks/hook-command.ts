@@ -7,6 +7,8 @@ import { HookOutput } from './hook-output.ts';
 
 /** Between SIGTERM and SIGKILL. */
 const TERM_GRACE_MS = 2_000;
+/** How long a manager that stops waits for a hook to be gone, SIGKILL included. */
+const STOP_PATIENCE_MS = 7_000;
 /** How long what a command has written may take to arrive after its end. */
 const DRAIN_MS = 1_000;
 /** How long hooks of a manager that was killed may take to go away. */
@@ -72,7 +74,11 @@ export class HookCommands implements HookRunner {
     const stop = AbortSignal.any([limit.signal, run.signal]);
     const over = new AbortController();
     const stopped = this.#stopWhen(stop, child, over.signal);
-    let why = await ended;
+    // What cannot even be killed keeps its devices, but not a manager that stops.
+    const givenUp = aborted(AbortSignal.any([run.signal, over.signal])).then(() =>
+      sleep(clock, STOP_PATIENCE_MS, over.signal),
+    );
+    let why = await Promise.race([ended, givenUp.then(() => 'does not end')]);
     over.abort();
     cancelLimit();
     await stopped;
