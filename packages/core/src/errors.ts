@@ -69,7 +69,7 @@ export const ERROR_CODES = {
     remedy: 'Look at "devmgr describe plugin" and at the log of the plugin.',
   },
   PLUGIN_INVALID: {
-    summary: 'A device plugin was described wrongly: its resource name, its socket, or a device in its list.',
+    summary: 'A device plugin was described wrongly: its name, its socket, a device, a hook, or a CDI spec.',
     remedy: 'Correct what the message names; nothing was registered or sent.',
   },
   POD_REJECTED: {

@@ -198,14 +198,14 @@ test('kubelet: devices in use from before the plugin came are known, too', async
   expect(calls).toEqual(['b']);
 });
 
-test('kubelet: what is handed out again between two looks is released first', async () => {
+test('kubelet: what is handed out again before anybody noticed is released first', async () => {
   const { pods, ...bench } = await startKubelet();
   const calls: string[] = [];
   const lifecycle: PluginLifecycle = {
     released: (devices) => {
       calls.push(devices.map(({ id }) => id).join());
     },
-    limits: { holderPollMs: 60_000 }, // No look of its own comes in time.
+    limits: { settleMs: 2 ** 30 }, // No look of its own concludes anything.
   };
   bench.serve(lifecycle, {
     allocate: (ids) => {

@@ -4,6 +4,7 @@ import { HealthFilter, healthReport } from './health-filter.ts';
 import { HookTask } from './hook-task.ts';
 import { HookError, runHook } from './hook-call.ts';
 import { pause } from '../pause.ts';
+import type { PluginLog } from '../plugin-log.ts';
 import { earliest } from './device-locks.ts';
 import type { DeviceLocks } from './device-locks.ts';
 import type { LifeState } from './life-state.ts';
@@ -23,6 +24,8 @@ export interface DeviceLifeOptions {
   readonly locks: DeviceLocks;
   /** The plugin's life. */
   readonly signal: AbortSignal;
+  readonly resource: string;
+  readonly log: PluginLog;
   /** Its phase, or what there is to say about it, may be another. */
   readonly onChange: (id: string) => void;
 }
@@ -32,6 +35,8 @@ interface Trouble {
   readonly failure: HookError;
   readonly failures: number;
 }
+
+const TROUBLED: ReadonlySet<DevicePhase> = new Set(['Degraded', 'Failing', 'Quarantined']);
 
 /** What is being done to a device by others than its own `init` and `health`. */
 export type Handling = 'Resetting' | 'Releasing';
@@ -156,12 +161,24 @@ export class DeviceLife {
   /** Works out the phase afresh and tells of it if it, or what is said about it, changed. */
   changed(): void {
     const phase = this.#phaseNow();
-    if (phase !== this.#phase) {
+    const before = this.#phase;
+    this.#phase = phase;
+    if (phase !== before) {
       this.#since = new Date();
       this.#progress = undefined;
+      this.#tell(before);
     }
-    this.#phase = phase;
     this.#options.onChange(this.#device.id);
+  }
+
+  /** In the log, what is wrong and that it is over stands out from the daily round. */
+  #tell(before: DevicePhase): void {
+    const { log, resource } = this.#options;
+    const { id: device, phase, reason, message } = this.status;
+    const fields = { resource, device, phase, reason, cause: message };
+    if (TROUBLED.has(phase)) log.warn(fields, 'the device is not well');
+    else if (TROUBLED.has(before)) log.info(fields, 'the device has recovered');
+    else log.debug(fields, 'the device has another phase');
   }
 
   #phaseNow(): DevicePhase {
@@ -203,6 +220,9 @@ export class DeviceLife {
       signal,
       attempt: (attempt) => this.#initialize(attempt, signal),
       onFailure: (failure, failures) => {
+        const { log, resource } = this.#options;
+        const fields = { resource, device: this.#device.id, reason: failure.reason, cause: failure.message };
+        log.warn(fields, 'the device could not be initialised');
         this.trouble('init', { failure, failures });
       },
     });

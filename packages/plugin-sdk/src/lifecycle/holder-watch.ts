@@ -7,6 +7,9 @@ import type { LifeState, PodRef } from './life-state.ts';
 import type { LifecycleLimits } from './lifecycle-spec.ts';
 
 const LIST_TIMEOUT_MS = 5_000;
+/** A pod shows right after its devices were allocated: one is looked for that often, for so long. */
+const FRESH_POLL_MS = 250;
+const FRESH_MS = 10_000;
 
 /** `devmgr` says itself when devices are given back; a `kubelet` does not. Undefined: nobody knows yet. */
 export type ManagerKind = 'devmgr' | 'kubelet' | undefined;
@@ -50,20 +53,28 @@ export class HolderWatch {
 
   /** Looks now and then, while there is anything to look after, until the signal aborts. Never rejects. */
   async run(): Promise<void> {
-    const { signal, limits, state } = this.#options;
+    const { signal, state } = this.#options;
     signal.addEventListener('abort', () => {
       this.#wakeUp.hint();
     });
     while (!signal.aborted) {
       this.#wakeUp.clear();
       if (state.grants.size > 0 || !this.#hasLooked) await this.refresh();
-      if (!isAborted(signal)) await this.#wakeUp.sleep(limits.holderPollMs);
+      if (!isAborted(signal)) await this.#wakeUp.sleep(this.#pauseMs());
     }
+  }
+
+  #pauseMs(): number {
+    const { state, limits } = this.#options;
+    const since = Date.now() - FRESH_MS;
+    const isFresh = [...state.grants].some(([id, { atMs }]) => atMs > since && !this.#seen.has(id));
+    return isFresh ? Math.min(FRESH_POLL_MS, limits.holderPollMs) : limits.holderPollMs;
   }
 
   /** Notes that a device was allocated just now. */
   granted(id: string): void {
     this.#seen.delete(id);
+    this.#wakeUp.hint();
   }
 
   /** Looks now. The answer is who holds which device; undefined when that could not be learnt. Never rejects. */

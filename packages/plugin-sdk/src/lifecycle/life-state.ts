@@ -130,7 +130,8 @@ export class LifeState implements LifeRecord {
     Object.assign(this, { initialized, grants, releases, released: [...saved.released] });
     this.isOfThisBoot = saved.bootId !== undefined && saved.bootId === readBootId();
     this.installed = saved.installed;
-    this.installer = saved.installer;
+    // After a reboot its pid is somebody else's.
+    this.installer = this.isOfThisBoot ? saved.installer : undefined;
   }
 }
 

@@ -14,6 +14,7 @@ import { Driver } from './driver.ts';
 import { HolderWatch } from './holder-watch.ts';
 import type { ManagerKind } from './holder-watch.ts';
 import { HookError } from './hook-call.ts';
+import { checkHooks } from './hook-check.ts';
 import { LifeState } from './life-state.ts';
 import { DEFAULT_LIMITS } from './lifecycle-spec.ts';
 import type { DeviceStatus, DriverStatus, HealthVerdict, LifecycleLimits, PluginLifecycle } from './lifecycle-spec.ts';
@@ -145,7 +146,7 @@ export class PluginLife {
 
   /** Takes the source's list, the whole truth. */
   found(devices: readonly Device[]): void {
-    const { hooks } = this.#options;
+    const { hooks, resource, log } = this.#options;
     const listed = new Set(devices.map(({ id }) => id));
     for (const [id, life] of this.#devices) {
       if (listed.has(id)) continue;
@@ -162,16 +163,19 @@ export class PluginLife {
         continue;
       }
       const inUse = !this.#hasListed && this.#state.isOfThisBoot && this.#state.grants.has(device.id);
-      const { signal } = this.#end;
       const life = new DeviceLife(
         device,
         {
           hooks,
+          resource,
+          log,
           limits: this.#limits,
           state: this.#state,
           locks: this.#locks,
-          signal,
-          onChange: () => this.#changed(),
+          signal: this.#end.signal,
+          onChange: () => {
+            this.#changed();
+          },
         },
         inUse,
       );
@@ -315,36 +319,4 @@ async function orAborted(promise: Promise<void>, signal: AbortSignal): Promise<v
     });
     promise.then(resolve, reject);
   });
-}
-
-function checkHooks(resource: string, hooks: PluginLifecycle): void {
-  const invalid = (what: string): DevmgrError => new DevmgrError('PLUGIN_INVALID', `${resource}: lifecycle.${what}`);
-  for (const hook of ['ready', 'init', 'initKey', 'health', 'reset', 'resetGroup', 'released'] as const) {
-    const value: unknown = Reflect.get(hooks, hook);
-    if (value !== undefined && typeof value !== 'function') throw invalid(`${hook} is not a function`);
-  }
-  const { install, stateDir, resetWhen } = hooks;
-  if (install !== undefined) {
-    if (typeof install.key !== 'string' || install.key === '') throw invalid('install.key is empty');
-    const ways = ['run', 'command'].filter((way) => Reflect.get(install, way) !== undefined);
-    if (ways.length !== 1) throw invalid('install needs either run or command');
-    if (install.command?.length === 0) throw invalid('install.command is empty');
-  }
-  if (![undefined, 'before', 'after'].includes(resetWhen))
-    throw invalid(`resetWhen is ${JSON.stringify(resetWhen)}, not before or after`);
-  const durable = (['install', 'initKey', 'reset', 'released'] as const).find((hook) => hooks[hook] !== undefined);
-  if (durable !== undefined && (stateDir === undefined || !stateDir.startsWith('/'))) {
-    throw new DevmgrError(
-      'PLUGIN_INVALID',
-      `${resource}: lifecycle.stateDir is needed with ${durable}, as an absolute path`,
-      {
-        remedy: 'Give a directory that outlives the process, on the host when the plugin runs in a container.',
-      },
-    );
-  }
-  for (const [limit, value] of Object.entries(hooks.limits ?? {})) {
-    if (!(limit in DEFAULT_LIMITS)) throw invalid(`limits.${limit} does not exist`);
-    if (typeof value !== 'number' || !(value >= 0) || value >= 2 ** 31)
-      throw invalid(`limits.${limit} is not a number of zero or more`);
-  }
 }

@@ -31,6 +31,8 @@ export class PluginReporter {
   #refusedBy: string | undefined;
   #takenBy: string | undefined;
   #changed = true;
+  /** What was taken last, encoded: the same again says nothing. */
+  #sent: Buffer | undefined;
   #sentAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ReporterOptions) {
@@ -71,14 +73,18 @@ export class PluginReporter {
     const isDue = this.#takenBy === undefined || performance.now() - this.#sentAtMs >= REPEAT_MS;
     if (!this.#changed && !isDue) return;
     this.#changed = false;
-    await this.#send(identity);
+    const report = this.#options.report();
+    const encoded = Buffer.from(lifecycle.PluginReport.encode(report).finish());
+    if (!isDue && this.#sent?.equals(encoded) === true) return;
+    await this.#send(identity, report);
+    if (this.#takenBy !== undefined) this.#sent = encoded;
   }
 
-  async #send(identity: string): Promise<void> {
-    const { managerSocket, report, signal } = this.#options;
+  async #send(identity: string, report: lifecycle.PluginReport): Promise<void> {
+    const { managerSocket, signal } = this.#options;
     const client = createClient(lifecycle.PluginReportsService, managerSocket);
     try {
-      await client.report(report(), { timeoutMs: REPORT_TIMEOUT_MS, signal });
+      await client.report(report, { timeoutMs: REPORT_TIMEOUT_MS, signal });
       this.#takenBy = identity;
       this.#sentAtMs = performance.now();
     } catch (error) {
