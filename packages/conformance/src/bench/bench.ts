@@ -111,7 +111,8 @@ export class Bench {
     const known = this.#observations.get(observation);
     if (known !== undefined) {
       return (known as Promise<T>).catch((error: unknown) => {
-        throw new NotReady(`not tried again after a failure while ${observation.what}`, { cause: error });
+        if (error instanceof NotReady) throw error;
+        throw new NotReady(`something went wrong while ${observation.what}`, { cause: error });
       });
     }
     const made = observation.make(this);
@@ -130,6 +131,12 @@ export class Bench {
     }
     if (this.#spoilt || !this.manager.listening) return this.fresh();
     return this.#settled();
+  }
+
+  /** Whether every resource ever listed here is listed to the present manager. */
+  isComplete(): boolean {
+    const here = new Set(this.manager.sessions().map(({ resource }) => resource));
+    return [...this.#expected].every((resource) => here.has(resource));
   }
 
   /** What was done to the present instance has left it unusable: the next question gets a new one. */
@@ -232,11 +239,8 @@ export class Bench {
   }
 
   #isSettled(): boolean {
+    if (this.#expected.size > 0) return this.isComplete();
     const sessions = this.manager.sessions();
-    if (this.#expected.size > 0) {
-      const here = new Set(sessions.map(({ resource }) => resource));
-      return [...this.#expected].every((resource) => here.has(resource));
-    }
     if (sessions.length === 0) return false;
     const lastSignMs = Math.max(
       ...this.manager.current.map(({ atMs, session }) => Math.max(atMs, session?.stream.lists[0]?.atMs ?? atMs)),

@@ -1,5 +1,5 @@
 import { GROUPS } from '../check.ts';
-import type { CheckResult, Report, Status } from './report.ts';
+import { hasPassed, type CheckResult, type Report, type Status } from './report.ts';
 
 /** How the table may emphasise; identity functions for plain text. */
 export interface Paint {
@@ -14,7 +14,10 @@ export const PLAIN: Paint = { bold: same, good: same, bad: same, doubtful: same 
 const WORDS: Readonly<Record<Status, string>> = { pass: 'PASS', fail: 'FAIL', warn: 'WARN', skip: 'SKIP' };
 
 /** The report for people: a line a group, and below it whatever in it failed, explained. */
-export function tableReport(report: Report, options: { paint?: Paint; repeat: (id: string) => string }): string {
+export function tableReport(
+  report: Report,
+  options: { paint?: Paint; repeat: (id: string) => string; strict?: boolean },
+): string {
   const { paint = PLAIN, repeat } = options;
   const lines: string[] = [];
   for (const { name, devices, healthy } of report.plugin.resources) {
@@ -29,7 +32,7 @@ export function tableReport(report: Report, options: { paint?: Paint; repeat: (i
       if (check.status === 'fail' || check.status === 'warn') lines.push(...explain(check, paint, repeat));
     }
   }
-  lines.push('', verdict(report, paint));
+  lines.push('', verdict(report, paint, options.strict === true));
   return `${lines.join('\n')}\n`;
 }
 
@@ -61,9 +64,9 @@ function explain(check: CheckResult, paint: Paint, repeat: (id: string) => strin
   ];
 }
 
-function verdict({ summary }: Report, paint: Paint): string {
-  const { pass, fail, warn, skip, seconds } = summary;
-  const word = fail > 0 ? paint.bad('FAIL') : paint.good('PASS');
+function verdict(report: Report, paint: Paint, strict: boolean): string {
+  const { pass, fail, warn, skip, seconds } = report.summary;
+  const word = !hasPassed(report, strict) ? paint.bad('FAIL') : paint.good('PASS');
   return `${word}  ${String(pass)} passed, ${String(fail)} failed, ${String(warn)} warned, ${String(skip)} skipped in ${String(seconds)} s`;
 }
 

@@ -3,7 +3,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import {
   Bench,
+  badgeJson,
+  badgeSvg,
   commandLauncher,
+  githubSummary,
   hardwareCommand,
   hasPassed,
   runChecks,
@@ -150,18 +153,24 @@ function deliver(report: Report, command: readonly string[], options: TestOption
       options.attach === undefined ? `-- ${command.map(shellWord).join(' ')}` : `--attach ${shellWord(options.attach)}`;
     return `devmgr test --only ${id} ${target}`;
   };
-  const style = options.output === undefined ? context.stdoutStyle : undefined;
-  const text = render(report, options.report, { style, repeat });
-  if (options.output === undefined) print(text);
-  else write('--output', options.output, text);
+  const { output, badge, strict = false } = options;
+  const style = output === undefined ? context.stdoutStyle : undefined;
+  const text = render(report, options.report, { style, strict, repeat });
+  if (output === undefined) print(text);
+  else write('--output', output, text);
+  if (badge !== undefined) write('--badge', badge, badge.endsWith('.json') ? badgeJson(report) : badgeSvg(report));
+  const summaryFile = process.env['GITHUB_STEP_SUMMARY'];
+  if (options.report === 'github' && summaryFile) {
+    write('GITHUB_STEP_SUMMARY', summaryFile, `${githubSummary(report, repeat)}\n`, 'a');
+  }
 }
 
-function write(flag: string, path: string, text: string): void {
+function write(place: string, path: string, text: string, flag: 'w' | 'a' = 'w'): void {
   try {
-    writeFileSync(path, text);
+    writeFileSync(path, text, { flag });
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw new DevmgrError('USAGE', `${flag}: ${why}`, { cause: error, remedy: 'Name a file that can be written.' });
+    throw new DevmgrError('USAGE', `${place}: ${why}`, { cause: error, remedy: 'Name a file that can be written.' });
   }
 }
 
