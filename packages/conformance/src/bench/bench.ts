@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KUBELET_ROOT_DIR } from '@devmgr/plugin-sdk/running';
-import { RpcCode, type RpcError } from '@devmgr/wire';
+import { RpcCode, probeUnix, type RpcError } from '@devmgr/wire';
 import { NotReady, PluginEnded } from './bench-errors.ts';
 import type { HardwareSwitch } from './hardware-switch.ts';
 import type { PluginSession } from './plugin-session.ts';
@@ -13,6 +13,7 @@ import { Traffic } from './traffic.ts';
 /** After the last sign of a plugin that starts, so long nothing more may come for it to count as complete. */
 const SETTLED_AFTER_MS = 300;
 const LOOK_EVERY_MS = 10;
+const PROBE_MS = 2_000;
 /** From the loss of its connection to the end of its process. */
 const DEATH_SHOWS_WITHIN_MS = 1_000;
 
@@ -129,7 +130,7 @@ export class Bench {
     if (this.#launcher !== undefined && (this.#plugin === undefined || this.#plugin.end !== undefined)) {
       return this.fresh();
     }
-    if (this.#spoilt || !this.manager.listening) return this.fresh();
+    if (this.#spoilt || !this.manager.listening || !(await this.#isServed())) return this.fresh();
     return this.#settled();
   }
 
@@ -236,6 +237,13 @@ export class Bench {
     const sessions = this.manager.sessions();
     for (const { resource } of sessions) this.#expected.add(resource);
     return sessions;
+  }
+
+  /** Whether the sockets behind streams that have ended are served still; the plugin is half dead otherwise. */
+  async #isServed(): Promise<boolean> {
+    const ended = this.manager.sessions().filter(({ stream }) => !stream.live);
+    const probes = await Promise.all(ended.map(({ socketPath }) => probeUnix(socketPath, PROBE_MS)));
+    return probes.every((probe) => probe === 'grpc');
   }
 
   #isSettled(): boolean {

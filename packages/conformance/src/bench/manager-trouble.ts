@@ -25,7 +25,7 @@ export const refusal: Observation<Refusal> = {
     const attempts = (): number => manager.registrations.length - before;
     let startedMs = traffic.nowMs();
     let ended: PluginEnded | undefined;
-    let counted = 0;
+    let counted: number;
     try {
       await bench.startPlugin();
       await bench.until(() => attempts() > 0);

@@ -31,6 +31,8 @@ export const quietTime: Observation<QuietTime> = {
     let crash: PluginEnded | undefined;
     try {
       await bench.pause(QUIET_MS);
+      // A plugin that has ended its stream is in trouble; with the next thing it wants to send it may be gone.
+      if (sessions.some(({ stream }) => !stream.live)) await bench.pause(QUIET_MS);
     } catch (error) {
       if (!(error instanceof PluginEnded)) throw error;
       crash = error;

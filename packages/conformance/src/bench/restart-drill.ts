@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { allocations, tryAllocate, type Allocation, type Allocations } from './allocations.ts';
 import type { Bench, Observation } from './bench.ts';
 import { NotReady, PluginEnded } from './bench-errors.ts';
 import type { PluginSession } from './plugin-session.ts';
@@ -21,6 +22,8 @@ export interface Comeback {
   readonly idsBefore: ReadonlyMap<string, readonly string[]>;
   /** Set when the plugin ended by itself, on the way or within the time it was watched afterwards. */
   readonly crash: PluginEnded | undefined;
+  /** One of each resource once it was back, with a device that could be allocated before; only where asked for. */
+  readonly allocations: readonly Allocation[];
   /** What the plugin did while there was no manager. */
   readonly away: UsageSpan;
 }
@@ -31,6 +34,10 @@ export type ManagerFate = (bench: Bench) => Promise<void>;
 export interface DrillOptions {
   /** How long the plugin is watched once it is back, since some end seconds later. Default: not at all. */
   readonly lingerMs?: number;
+  /** The longest wait for its return, in milliseconds, when that is shorter than the bench's. */
+  readonly patienceMs?: number;
+  /** Whether devices are allocated before and after. Default: no. */
+  readonly allocates?: boolean;
   /** What has to be in the hands of the suite. */
   readonly needs?: 'directory';
 }
@@ -40,9 +47,14 @@ export function restartDrill(what: string, fate: ManagerFate, options: DrillOpti
   return { what, make: (bench) => runDrill(bench, fate, options) };
 }
 
-async function runDrill(bench: Bench, fate: ManagerFate, { lingerMs = 0, needs }: DrillOptions): Promise<Comeback> {
+async function runDrill(
+  bench: Bench,
+  fate: ManagerFate,
+  { lingerMs = 0, patienceMs = Infinity, allocates = false, needs }: DrillOptions,
+): Promise<Comeback> {
   if (needs === 'directory' && !bench.launched)
     throw new NotReady('the directory belongs to a plugin that runs elsewhere');
+  const known = allocates ? await bench.observe(allocations).catch(() => undefined) : undefined; // judged elsewhere
   const before = await bench.ready();
   const idsBefore = new Map(
     before.map(({ resource, stream }) => [resource, (stream.lists[0]?.devices ?? []).map(({ ID }) => ID)]),
@@ -54,16 +66,19 @@ async function runDrill(bench: Bench, fate: ManagerFate, { lingerMs = 0, needs }
   const mark = await usageMark(bench);
   let away: UsageSpan = { seconds: 0, cpuMs: undefined, logLines: undefined };
   let crash: PluginEnded | undefined;
-  let startedMs = bench.traffic.nowMs();
   let afterMs = 0;
+  let again: readonly Allocation[] = [];
   try {
     await fate(bench);
     away = await usageSince(bench, mark);
-    startedMs = bench.traffic.nowMs();
-    const back = await bench.until(() => bench.isComplete());
+    const startedMs = bench.traffic.nowMs();
+    const back = await bench.until(() => bench.isComplete(), Math.min(patienceMs, bench.timeoutMs));
     afterMs = bench.traffic.nowMs() - startedMs;
     if (!back) bench.spoil();
-    else await bench.pause(lingerMs);
+    else {
+      if (known !== undefined) again = await allocateKnown(bench, known);
+      await bench.pause(lingerMs);
+    }
   } catch (error) {
     if (!(error instanceof PluginEnded)) throw error;
     crash = error;
@@ -78,8 +93,20 @@ async function runDrill(bench: Bench, fate: ManagerFate, { lingerMs = 0, needs }
     after: bench.manager.sessions(),
     idsBefore,
     crash,
+    allocations: again,
     away,
   };
+}
+
+async function allocateKnown(bench: Bench, { single }: Allocations): Promise<readonly Allocation[]> {
+  const made: Allocation[] = [];
+  for (const session of bench.manager.sessions()) {
+    const accepted = single.filter(({ resource, error }) => resource === session.resource && error === undefined);
+    const id = accepted.flatMap(({ containers }) => containers.flat()).find((one) => session.healthyIds.includes(one));
+    const allocation = id === undefined ? undefined : await tryAllocate(bench, session, [id]);
+    if (allocation !== undefined) made.push(allocation);
+  }
+  return made;
 }
 
 /** How long the manager is away where nothing else is said: less than the second after which some plugins give up. */
@@ -94,12 +121,18 @@ async function restart(manager: TestManager, awayMs: number): Promise<void> {
 }
 
 /** A kubelet that is restarted: streams cut, then all sockets of the folder deleted and kubelet.sock made anew at once. */
-export const kubeletRestart = restartDrill('restarting the manager as a kubelet does', ({ manager }) =>
-  restart(manager, SHORT_MS),
+export const kubeletRestart = restartDrill(
+  'restarting the manager as a kubelet does',
+  ({ manager }) => restart(manager, SHORT_MS),
+  { allocates: true },
 );
 
-/** Only kubelet.sock is made anew; streams and the plugin's socket are left alone. */
-export const socketRecreated = restartDrill('making only kubelet.sock anew', ({ manager }) => manager.recreateSocket());
+/** Only kubelet.sock is made anew; streams and the plugin's socket are left alone. Plugins that do not see it never will. */
+export const socketRecreated = restartDrill(
+  'making only kubelet.sock anew',
+  ({ manager }) => manager.recreateSocket(),
+  { patienceMs: 15_000 },
+);
 
 /** No manager at all for a while: kubelet.sock gone, streams cut, then a kubelet's start. */
 function absence(seconds: number): Observation<Comeback> {

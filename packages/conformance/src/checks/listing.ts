@@ -114,9 +114,9 @@ export const LISTING_CHECKS: readonly Check[] = [
     remedy: 'Shorten the id, or use a hash of it.',
     async run(bench) {
       return each(devicesOf(await bench.ready()), ({ resource, device }) =>
-        [...device.ID].length <= MAX_ID_LENGTH
+        characters(device.ID) <= MAX_ID_LENGTH
           ? undefined
-          : `${resource}: ${JSON.stringify(device.ID)} has ${String([...device.ID].length)}`,
+          : `${resource}: ${JSON.stringify(device.ID)} has ${String(characters(device.ID))}`,
       ).outcome('short enough', 'an id is longer than documented');
     },
   },
@@ -275,4 +275,8 @@ function devicesOf(
 
 function deviceText({ ID, health, topology }: PluginSession['devices'][number]): string {
   return `${ID} ${health} ${(topology?.nodes ?? []).map((node) => String(node.ID)).join(',')}`;
+}
+
+function characters(text: string): number {
+  return Array.from(text).length;
 }

@@ -20,7 +20,7 @@ function badgeOf({ summary }: Report): Badge {
       message: `${String(fail)} of ${String(pass + warn + fail)} checks failed`,
       colour: 'red',
     };
-  const checks = `${String(pass + warn)} checks passed`;
+  const checks = `${String(pass + warn)} ${pass + warn === 1 ? 'check' : 'checks'} passed`;
   return warn > 0
     ? {
         label: 'device plugin',

@@ -45,7 +45,9 @@ function groupLine(group: string, checks: readonly CheckResult[], paint: Paint):
         `${String(of(status))} ${status === 'pass' ? 'passed' : status === 'fail' ? 'failed' : status === 'warn' ? 'warned' : 'skipped'}`,
     );
   const worst: Status = of('fail') > 0 ? 'fail' : of('warn') > 0 ? 'warn' : of('pass') > 0 ? 'pass' : 'skip';
-  return `${colour(worst, paint)(WORDS[worst])}  ${group.padEnd(14)} ${parts.join(', ')}`;
+  // Where nothing was tested at all one wants to know why.
+  const reasons = worst === 'skip' ? ` (${clean([...new Set(checks.map(({ message }) => message))].join('; '))})` : '';
+  return `${colour(worst, paint)(WORDS[worst])}  ${group.padEnd(14)} ${parts.join(', ')}${reasons}`;
 }
 
 function explain(check: CheckResult, paint: Paint, repeat: (id: string) => string): string[] {

@@ -16,6 +16,7 @@ import {
   type Report,
 } from '@devmgr/conformance';
 import { DevmgrError } from '@devmgr/core';
+import { probeUnix } from '@devmgr/wire';
 import { note, print, type CommandContext } from '../context.ts';
 import { EXIT_CODES } from '../exit-codes.ts';
 import { Interruption } from '../interrupt.ts';
@@ -60,6 +61,7 @@ export async function testPlugin(
 ): Promise<number> {
   const checks = select(options);
   checkUsage(command, options);
+  if (options.attach !== undefined) await assertNoManager(resolve(options.attach));
   const found = options.attach === undefined ? commandProblem(command[0] ?? '') : undefined;
   if (found !== undefined) return found;
   const interruption = new Interruption();
@@ -73,6 +75,8 @@ export async function testPlugin(
       options.hardwareChange === undefined ? undefined : hardwareCommand(options.hardwareChange, options.timeout),
     signal: interruption.signal,
   });
+  // Calls that are under way end with their plugin.
+  interruption.signal.addEventListener('abort', () => void bench.close());
   const progress = new TestProgress(checks.length);
   try {
     const report = await runChecks({
@@ -130,6 +134,16 @@ function checkUsage(command: readonly string[], { attach }: TestOptions): void {
       remedy: 'Name the directory in which the plugin looks for kubelet.sock.',
     });
   }
+}
+
+/** The test deletes sockets as a starting kubelet does: not those of a living one. */
+async function assertNoManager(pluginDir: string): Promise<void> {
+  const socketPath = join(pluginDir, 'kubelet.sock');
+  const probe = await probeUnix(socketPath, 2_000);
+  if (probe !== 'grpc' && probe !== 'mute') return;
+  throw new DevmgrError('MANAGER_ALREADY_RUNNING', `--attach: a manager serves ${socketPath}`, {
+    remedy: 'Stop it first, or start the plugin with a directory of its own.',
+  });
 }
 
 function commandProblem(program: string): number | undefined {
