@@ -25,6 +25,9 @@ export const hardwareChange: Observation<HardwareChange> = {
     const sessions = await bench.ready();
     const before = devicesOf(sessions);
     const healthyBefore = countHealthy(before);
+    if (healthyBefore === 0) throw new NotReady('there is no healthy device that could be taken away');
+    if (sessions.some(({ stream }) => !stream.live))
+      throw new NotReady('ListAndWatch has ended: no list can tell of it');
     await bench.hardware.change('remove');
     const removalTold = await bench.until(() => countHealthy(devicesOf(latest(bench))) < healthyBefore);
     await bench.pause(SETTLE_MS);
