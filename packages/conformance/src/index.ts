@@ -3,6 +3,8 @@ export { CHECKS, selectChecks } from './catalogue.ts';
 export type { Selection } from './catalogue.ts';
 export { GROUPS, LEVELS, STAGES, groupOf } from './check.ts';
 export type { Check, Group, Level, Outcome, Severity, Stage } from './check.ts';
+export { testPlugin } from './test-plugin.ts';
+export type { TestPluginOptions } from './test-plugin.ts';
 export { runChecks } from './suite.ts';
 export type { SuiteOptions } from './suite.ts';
 

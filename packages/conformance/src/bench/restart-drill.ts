@@ -64,7 +64,7 @@ async function runDrill(
     return bench.resources.filter((resource) => !here.has(resource));
   };
   const mark = await usageMark(bench);
-  let away: UsageSpan = { seconds: 0, cpuMs: undefined, logLines: undefined };
+  let away: UsageSpan = { seconds: 0, cpuMs: undefined, waitingMs: undefined, logLines: undefined };
   let crash: PluginEnded | undefined;
   let afterMs = 0;
   let again: readonly Allocation[] = [];

@@ -4,18 +4,23 @@ import type { Bench } from './bench.ts';
 export interface UsageSpan {
   readonly seconds: number;
   readonly cpuMs: number | undefined;
+  /** Wanted a processor and had none. */
+  readonly waitingMs: number | undefined;
   readonly logLines: number | undefined;
 }
 
 export interface UsageMark {
   readonly atMs: number;
   readonly cpuMs: number | undefined;
+  /** Wanted a processor and had none. */
+  readonly waitingMs: number | undefined;
   readonly logLines: number | undefined;
 }
 
 /** The present reading of the meters. */
 export async function usageMark({ plugin, traffic }: Bench): Promise<UsageMark> {
-  return { atMs: traffic.nowMs(), cpuMs: (await plugin?.usage())?.cpuMs, logLines: plugin?.log.lines };
+  const usage = await plugin?.usage();
+  return { atMs: traffic.nowMs(), cpuMs: usage?.cpuMs, waitingMs: usage?.waitingMs, logLines: plugin?.log.lines };
 }
 
 /** What was spent since. */
@@ -26,6 +31,7 @@ export async function usageSince(bench: Bench, mark: UsageMark): Promise<UsageSp
   return {
     seconds: (now.atMs - mark.atMs) / 1000,
     cpuMs: difference(now.cpuMs, mark.cpuMs),
+    waitingMs: difference(now.waitingMs, mark.waitingMs),
     logLines: difference(now.logLines, mark.logLines),
   };
 }

@@ -6,7 +6,7 @@ import { each } from './each.ts';
 
 const AT_ONCE = 8;
 /** Of one Allocate, while it holds up the admission of every pod of the node. */
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 10_000;
 
 const CALL_CHECKS: readonly Check[] = [
   {

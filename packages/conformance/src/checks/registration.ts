@@ -203,7 +203,7 @@ function isFileName(endpoint: string): boolean {
 
 const PROBED = {
   grpc: 'served',
-  mute: 'a socket that does not speak HTTP/2',
+  mute: 'a socket that did not answer while Register was under way',
   refused: 'a socket nobody listens on',
   missing: 'missing',
   'not-a-socket': 'no socket',

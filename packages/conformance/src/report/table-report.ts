@@ -28,9 +28,9 @@ export function tableReport(
     const checks = report.checks.filter((check) => check.group === group);
     if (checks.length === 0) continue;
     lines.push(groupLine(group, checks, paint));
-    for (const check of checks) {
-      if (check.status === 'fail' || check.status === 'warn') lines.push(...explain(check, paint, repeat));
-    }
+    const told = checks.filter(({ status }) => status === 'fail' || status === 'warn');
+    for (const check of told) lines.push(...explain(check, paint, repeat));
+    if (told.length > 0) lines.push('');
   }
   lines.push('', verdict(report, paint, options.strict === true));
   return `${lines.join('\n')}\n`;
@@ -51,19 +51,32 @@ function groupLine(group: string, checks: readonly CheckResult[], paint: Paint):
 }
 
 function explain(check: CheckResult, paint: Paint, repeat: (id: string) => string): string[] {
-  const seen =
-    check.seen === ''
-      ? []
-      : check.seen.split('\n').map((line, index) => `        ${index === 0 ? 'seen    ' : '        '}${clean(line)}`);
   return [
     '',
     `  ${colour(check.status, paint)(WORDS[check.status])}  ${paint.bold(check.id)}: ${clean(check.message)}`,
-    ...seen,
-    `        why     ${check.title} ${check.why}`,
-    `        remedy  ${check.remedy}`,
-    `        repeat  ${repeat(check.id)}`,
-    '',
+    ...(check.seen === '' ? [] : entry('seen', check.seen.split('\n').map(clean))),
+    ...entry('why', wrap(`${check.title} ${check.why}`)),
+    ...entry('remedy', wrap(check.remedy)),
+    ...entry('repeat', [clean(repeat(check.id))]),
   ];
+}
+
+/** A word in the margin and lines beside it. */
+function entry(name: string, lines: readonly string[]): string[] {
+  return lines.map((line, index) => `        ${(index === 0 ? name : '').padEnd(8)}${line}`.trimEnd());
+}
+
+const WIDTH = 100;
+
+/** Breaks prose into lines. */
+function wrap(text: string): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + 1 + word.length > WIDTH) lines.push(word);
+    else lines[lines.length - 1] = `${last} ${word}`;
+  }
+  return lines;
 }
 
 function verdict(report: Report, paint: Paint, strict: boolean): string {
