@@ -13,8 +13,6 @@ export interface Defect {
   readonly because?: string;
   /** Ids or groups to run; default: the level `quick` and the checks that have to find it. */
   readonly only?: readonly string[];
-  /** Nothing else should run meanwhile: it keeps processors busy. */
-  readonly alone?: boolean;
   /** The plugin ends by itself: wait for it between the checks. */
   readonly untilEnd?: boolean;
 }

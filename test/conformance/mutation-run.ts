@@ -26,7 +26,7 @@ export async function runOn(plugin: string, checks: readonly Check[], timeoutMs 
     return await runChecks({ bench, checks });
   } finally {
     await bench.close();
-    rmSync(rootDir, { recursive: true, force: true });
+    rmSync(rootDir, { recursive: true, force: true, maxRetries: 3 });
   }
 }
 

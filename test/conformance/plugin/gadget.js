@@ -53,7 +53,9 @@ export class Gadget {
   /** Compares what is with what should be. */
   async look() {
     await this.lookAtHardware();
-    if (!(await this.isServed())) await this.serve();
+    const isServed = await this.isServed();
+    if (this.stopping) return;
+    if (!isServed) await this.serve();
     const manager = await this.findManager();
     if (manager === undefined || manager === this.acceptedBy || Date.now() < this.notBeforeMs) return;
     await this.tryRegister(manager);

@@ -37,6 +37,7 @@ class TwoResources extends Gadget {
   }
 
   async terminate() {
+    this.stopping = this.companion.stopping = true;
     await this.companion.server?.close(200);
     await super.terminate();
   }
@@ -55,7 +56,7 @@ class Flapping extends Gadget {
 
   device(ID) {
     const device = super.device(ID);
-    return this.failed && ID === 'gadget-3' ? { ...device, health: 'Unhealthy' } : device;
+    return this.failed && ID === 'gadget-0' ? { ...device, health: 'Unhealthy' } : device;
   }
 }
 

@@ -133,10 +133,10 @@ export const LISTING_DEFECTS = {
   'new-ids-each-start': {
     fails: ['listing/stable-ids'],
     Plugin: class extends Gadget {
-      start = randomUUID();
+      token = randomUUID();
 
       ids() {
-        return super.ids().map((id) => `${id}-${this.start}`);
+        return super.ids().map((id) => `${id}-${this.token}`);
       }
     },
   },

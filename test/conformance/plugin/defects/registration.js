@@ -5,8 +5,8 @@ import { Gadget } from '../gadget.js';
 
 class TwoOnOneSocket extends Gadget {
   async register() {
-    await super.register();
-    await super.register({ ...this.registerRequest(), resourceName: 'example.com/widget' });
+    const another = { ...this.registerRequest(), resourceName: 'example.com/widget' };
+    await Promise.all([super.register(), super.register(another)]);
   }
 }
 
@@ -132,8 +132,7 @@ export const REGISTRATION_DEFECTS = {
     fails: ['registration/once'],
     Plugin: class extends Gadget {
       async register() {
-        await super.register();
-        if (this.registrations === 0) await super.register();
+        await Promise.all(this.registrations === 0 ? [super.register(), super.register()] : [super.register()]);
       }
     },
   },

@@ -64,23 +64,31 @@ class LostWithItsStream extends Gadget {
   }
 }
 
-/** Ends when there was no kubelet.sock for a while. */
+/** Has enough once there was no kubelet.sock for a while. */
 class GivesUp extends Gadget {
-  patienceMs = 500;
+  patienceMs = 15_000;
   lastSeenMs = Date.now();
 
   async look() {
     if ((await lstat(this.pathOf('kubelet.sock')).catch(() => undefined)) !== undefined) this.lastSeenMs = Date.now();
-    if (this.registrations > 0 && Date.now() - this.lastSeenMs > this.patienceMs) {
-      this.log('no kubelet');
-      this.exit(1);
-    }
+    if (this.registrations > 0 && Date.now() - this.lastSeenMs > this.patienceMs) await this.giveUp();
     await super.look();
+  }
+
+  async giveUp() {
+    this.log('no kubelet');
+    this.exit(1);
   }
 }
 
-class GivesUpLater extends GivesUp {
-  patienceMs = 15_000;
+class GivesUpAtOnce extends GivesUp {
+  patienceMs = 500;
+}
+
+class LooksNoMore extends GivesUp {
+  async giveUp() {
+    while (!this.stopping) await delay(100);
+  }
 }
 
 /** Takes a kubelet.sock that appears shortly after it has registered again for the one that it has registered with. */
@@ -210,11 +218,12 @@ export const RESTART_DEFECTS = {
   'watches-its-own-socket-only': { fails: ['restart/kubelet-sock-made-anew'], Plugin: WatchesItself },
   'lost-with-its-stream': { fails: ['restart/manager-killed'], Plugin: LostWithItsStream },
   'gives-up-at-once': {
-    fails: ['restart/away-one-second', 'restart/away-half-a-minute'],
+    fails: ['restart/away-one-second', 'restart/waits-out-absence'],
     because: 'who does not wait a second does not wait half a minute',
-    Plugin: GivesUp,
+    Plugin: GivesUpAtOnce,
   },
-  'gives-up': { fails: ['restart/away-half-a-minute'], Plugin: GivesUpLater },
+  'gives-up': { fails: ['restart/waits-out-absence'], Plugin: GivesUp },
+  'looks-no-more': { fails: ['restart/away-half-a-minute'], Plugin: LooksNoMore },
   'deaf-for-a-while': { fails: ['restart/two-in-a-row'], Plugin: DeafForAWhile },
   'watches-an-inode': { fails: ['restart/directory-replaced'], Plugin: WatchesAnInode },
   'one-stream-at-a-time': {
