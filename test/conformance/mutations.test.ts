@@ -1,0 +1,30 @@
+import { CHECKS } from '@devmgr/conformance';
+import { expect, test } from 'vitest';
+import { listPlugins } from './defects.ts';
+import { checksFor, complaints, mutate, runOn } from './mutation-run.ts';
+
+/** `MUTATIONS=NAME,NAME` runs these alone; `MUTATIONS_LEVEL=full` puts every check to every defect, which takes an hour. */
+const chosen = process.env['MUTATIONS']?.split(',');
+const full = process.env['MUTATIONS_LEVEL'] === 'full';
+
+const { good, defects } = listPlugins();
+const isChosen = (name: string): boolean => chosen?.includes(name) ?? true;
+const chosenDefects = defects.filter(({ name }) => isChosen(name));
+/** The plugins that get the checks that take minutes too. */
+const THOROUGH = ['good', 'good-plain', 'good-found'];
+
+test.concurrent.each(good.filter(isChosen))('no check finds anything in the plugin %s', async (name) => {
+  const checks = CHECKS.filter(({ level }) => level === 'quick' || THOROUGH.includes(name));
+  const report = await runOn(name, checks);
+  expect(Object.fromEntries(complaints(report))).toEqual({});
+  expect(report.summary.pass).toBeGreaterThan(checks.length / 2);
+});
+
+test.concurrent.each(chosenDefects)('the defect $name is found by $fails and by nothing else', async (defect) => {
+  const checks = checksFor(defect, { full });
+  const expected = checks.filter(({ id }) => defect.fails.includes(id)).map(({ id }) => id);
+  const found = await mutate(defect, checks);
+  expect(Object.fromEntries(found), `complaints about ${defect.name}`).toEqual(
+    Object.fromEntries(expected.map((id) => [id, found.get(id) ?? 'a complaint'])),
+  );
+});
