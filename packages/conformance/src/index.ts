@@ -21,3 +21,13 @@ export type { CheckResult, PluginDescription, Report, ResourceDescription, Statu
 export { jsonReport } from './report/json-report.ts';
 export { PLAIN, tableReport } from './report/table-report.ts';
 export type { Paint } from './report/table-report.ts';
+
+// Recordings.
+export { Recorder } from './recording/recorder.ts';
+export { readRecording } from './recording/read-recording.ts';
+export type { Recording, RecordingHeader } from './recording/recording.ts';
+export { replayPlugin } from './recording/replay-plugin.ts';
+export type { ReplayEnd, ReplayOptions } from './recording/replay-plugin.ts';
+export { replayManager } from './recording/replay-manager.ts';
+export type { ManagerReplay, ManagerReplayOptions } from './recording/replay-manager.ts';
+export type { Difference } from './recording/difference.ts';

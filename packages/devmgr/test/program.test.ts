@@ -23,6 +23,7 @@ test('the commands are those of the contract', () => {
     'devmgr plugin run',
     'devmgr plugin host',
     'devmgr test',
+    'devmgr replay',
     'devmgr simulate',
     'devmgr checkpoint show',
     'devmgr checkpoint verify',

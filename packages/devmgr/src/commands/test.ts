@@ -13,6 +13,7 @@ export function testCommand(): Command {
     { command: 'devmgr test --only restart/registers-again -- ./my-plugin', purpose: 'one check alone' },
     { command: 'devmgr test --report junit --output report.xml -- ./my-plugin', purpose: 'for a CI system' },
     { command: 'devmgr test --attach /tmp/lab/device-plugins', purpose: 'a plugin that runs already and looks there' },
+    { command: 'devmgr test --record bug.jsonl -- ./my-plugin', purpose: 'all traffic in a file, for "devmgr replay"' },
     { command: 'devmgr test --list', purpose: 'the checks there are' },
   ])
     .usage('[options] [--] <command> [args...]')
@@ -33,6 +34,7 @@ export function testCommand(): Command {
     .option('--badge <file>', 'write a badge too: SVG, or JSON for shields.io when the name ends in .json')
     .option('--attach <dir>', 'serve this plugin directory and wait for a plugin that runs elsewhere')
     .option('--hardware-change <cmd>', 'makes the hardware change: called with "remove", then with "add"')
+    .option('--record <file>', 'keep all traffic in a file, for "devmgr replay" and bug reports')
     .option('--list', 'show the checks and end')
     .passThroughOptions()
     .addHelpText(

@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import {
   Bench,
+  Recorder,
   commandLauncher,
   hardwareCommand,
   hasPassed,
@@ -18,6 +18,7 @@ import { EXIT_CODES } from '../exit-codes.ts';
 import { Interruption } from '../interrupt.ts';
 import { formatTable } from '../output/table.ts';
 import { findCommand } from '../run/find-command.ts';
+import { temporaryRoot } from './temporary-root.ts';
 import { TestProgress } from './test-progress.ts';
 import { render, type ReportFormat } from './render.ts';
 
@@ -32,6 +33,7 @@ export interface TestOptions {
   readonly badge?: string;
   readonly attach?: string;
   readonly hardwareChange?: string;
+  readonly record?: string;
   readonly list?: boolean;
 }
 
@@ -59,6 +61,7 @@ export async function testPlugin(
   checkUsage(command, options);
   const found = options.attach === undefined ? commandProblem(command[0] ?? '') : undefined;
   if (found !== undefined) return found;
+  const recorder = options.record === undefined ? undefined : new Recorder(options.record, command);
   const interruption = new Interruption();
   const rootDir = options.attach === undefined ? temporaryRoot() : dirname(resolve(options.attach));
   const bench = new Bench({
@@ -69,6 +72,7 @@ export async function testPlugin(
     hardware:
       options.hardwareChange === undefined ? undefined : hardwareCommand(options.hardwareChange, options.timeout),
     signal: interruption.signal,
+    recorder,
   });
   const progress = new TestProgress(checks.length);
   try {
@@ -92,6 +96,7 @@ export async function testPlugin(
   } finally {
     progress.clear();
     await bench.close();
+    recorder?.close();
     interruption.stop();
     if (options.attach === undefined) rmSync(rootDir, { recursive: true, force: true, maxRetries: 3 });
   }
@@ -136,12 +141,6 @@ function commandProblem(program: string): number | undefined {
   note(`error: ${program}: ${missing ? 'command not found' : 'cannot be executed'}`);
   note(missing ? 'Check its name and PATH.' : 'Make it executable (chmod +x), or name its interpreter.');
   return EXIT_CODES.usage;
-}
-
-/** Short, since sockets lie below it. */
-function temporaryRoot(): string {
-  const parent = Buffer.byteLength(tmpdir()) <= 12 ? tmpdir() : '/tmp';
-  return mkdtempSync(join(parent, 'dmt-'));
 }
 
 function deliver(report: Report, command: readonly string[], options: TestOptions, context: CommandContext): void {
