@@ -21,6 +21,9 @@ export type { CheckResult, PluginDescription, Report, ResourceDescription, Statu
 export { jsonReport } from './report/json-report.ts';
 export { PLAIN, tableReport } from './report/table-report.ts';
 export type { Paint } from './report/table-report.ts';
+export { junitReport } from './report/junit-report.ts';
+export { githubAnnotations, githubSummary } from './report/github-report.ts';
+export { badgeJson, badgeSvg } from './report/badge.ts';
 
 // Recordings.
 export { Recorder } from './recording/recorder.ts';

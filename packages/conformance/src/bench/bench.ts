@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KUBELET_ROOT_DIR } from '@devmgr/plugin-sdk/running';
-import { RpcCode, type RpcError } from '@devmgr/wire';
+import { RpcCode, probeUnix, type RpcError } from '@devmgr/wire';
 import type { Recorder } from '../recording/recorder.ts';
 import { NotReady, PluginEnded } from './bench-errors.ts';
 import type { HardwareSwitch } from './hardware-switch.ts';
@@ -14,6 +14,7 @@ import { Traffic } from './traffic.ts';
 /** After the last sign of a plugin that starts, so long nothing more may come for it to count as complete. */
 const SETTLED_AFTER_MS = 300;
 const LOOK_EVERY_MS = 10;
+const PROBE_MS = 2_000;
 /** From the loss of its connection to the end of its process. */
 const DEATH_SHOWS_WITHIN_MS = 1_000;
 
@@ -115,7 +116,8 @@ export class Bench {
     const known = this.#observations.get(observation);
     if (known !== undefined) {
       return (known as Promise<T>).catch((error: unknown) => {
-        throw new NotReady(`not tried again after a failure while ${observation.what}`, { cause: error });
+        if (error instanceof NotReady) throw error;
+        throw new NotReady(`something went wrong while ${observation.what}`, { cause: error });
       });
     }
     const made = observation.make(this);
@@ -132,8 +134,14 @@ export class Bench {
     if (this.#launcher !== undefined && (this.#plugin === undefined || this.#plugin.end !== undefined)) {
       return this.fresh();
     }
-    if (this.#spoilt || !this.manager.listening) return this.fresh();
+    if (this.#spoilt || !this.manager.listening || !(await this.#isServed())) return this.fresh();
     return this.#settled();
+  }
+
+  /** Whether every resource ever listed here is listed to the present manager. */
+  isComplete(): boolean {
+    const here = new Set(this.manager.sessions().map(({ resource }) => resource));
+    return [...this.#expected].every((resource) => here.has(resource));
   }
 
   /** What was done to the present instance has left it unusable: the next question gets a new one. */
@@ -240,12 +248,16 @@ export class Bench {
     return sessions;
   }
 
+  /** Whether the sockets behind streams that have ended are served still; the plugin is half dead otherwise. */
+  async #isServed(): Promise<boolean> {
+    const ended = this.manager.sessions().filter(({ stream }) => !stream.live);
+    const probes = await Promise.all(ended.map(({ socketPath }) => probeUnix(socketPath, PROBE_MS)));
+    return probes.every((probe) => probe === 'grpc');
+  }
+
   #isSettled(): boolean {
+    if (this.#expected.size > 0) return this.isComplete();
     const sessions = this.manager.sessions();
-    if (this.#expected.size > 0) {
-      const here = new Set(sessions.map(({ resource }) => resource));
-      return [...this.#expected].every((resource) => here.has(resource));
-    }
     if (sessions.length === 0) return false;
     const lastSignMs = Math.max(
       ...this.manager.current.map(({ atMs, session }) => Math.max(atMs, session?.stream.lists[0]?.atMs ?? atMs)),

@@ -38,9 +38,15 @@ export function commandLauncher(
   command: readonly string[],
   options: { env?: NodeJS.ProcessEnv | undefined } = {},
 ): PluginLauncher {
+  const env = options.env ?? process.env;
+  let prepared: { readonly rootDir: string; readonly command: readonly string[] } | undefined;
   return {
     command,
-    launch: (rootDir) => new PluginProcess(withKubeletView(rootDir, command), rootDir, options.env ?? process.env),
+    launch: (rootDir) => {
+      // Whether the system allows the view is tried out once.
+      if (prepared?.rootDir !== rootDir) prepared = { rootDir, command: withKubeletView(rootDir, command) };
+      return new PluginProcess(prepared.command, rootDir, env);
+    },
   };
 }
 

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { checkResourceName, goQuote } from '@devmgr/core';
 import { bindService, createClient, deviceplugin, listenUnix, pluginregistration, probeUnix } from '@devmgr/wire';
 import type { CallContext, UnixProbe, UnixServer } from '@devmgr/wire';
-import { dialPlugin, type PluginSession } from './plugin-session.ts';
+import { DIAL_LIMIT_MS, dialPlugin, type PluginSession } from './plugin-session.ts';
 import { RegistryWatch } from './registry-watch.ts';
 import type { Traffic } from './traffic.ts';
 
@@ -180,7 +180,10 @@ export class TestManager {
     this.registrations.push(registration);
     const { manager } = registration;
     try {
-      registration.probe = await probeUnix(registration.socketPath, 2_000);
+      // What lies there right now; a socket that is slow to speak is given as long as the dial below.
+      const probing = probeUnix(registration.socketPath, DIAL_LIMIT_MS).then((probe) => {
+        registration.probe = probe;
+      });
       if (this.refuse !== undefined) throw new Error(this.refuse);
       if (registration.version !== API_VERSION) {
         const asked = `requested API version ${goQuote(registration.version)} is not supported by kubelet.`;
@@ -189,6 +192,7 @@ export class TestManager {
       const name = checkResourceName(registration.resource);
       if (!name.ok) throw new Error(name.message);
       const session = await dialPlugin({ ...registration, ...this.#options });
+      await probing;
       if (manager === this.#incarnation && this.listening) registration.session = session;
       else session.close();
     } catch (error) {
