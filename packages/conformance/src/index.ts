@@ -1,5 +1,5 @@
 /** The verdict on a device plugin: a manager that knows what kubelets do, and checks of what plugins answer. */
-export { CHECKS, selectChecks } from './catalogue.ts';
+export { CHECKS, selectChecks, selectFrom } from './catalogue.ts';
 export type { Selection } from './catalogue.ts';
 export { GROUPS, LEVELS, STAGES, groupOf } from './check.ts';
 export type { Check, Group, Level, Outcome, Severity, Stage } from './check.ts';
@@ -17,7 +17,15 @@ export type { Traffic, TrafficMessage } from './bench/traffic.ts';
 
 // Reports.
 export { hasPassed } from './report/report.ts';
-export type { CheckResult, PluginDescription, Report, ResourceDescription, Status, Summary } from './report/report.ts';
+export type {
+  CheckResult,
+  ManagerDescription,
+  PluginDescription,
+  Report,
+  ResourceDescription,
+  Status,
+  Summary,
+} from './report/report.ts';
 export { jsonReport } from './report/json-report.ts';
 export { PLAIN, tableReport } from './report/table-report.ts';
 export type { Paint } from './report/table-report.ts';
@@ -34,3 +42,10 @@ export type { ReplayEnd, ReplayOptions } from './recording/replay-plugin.ts';
 export { replayManager } from './recording/replay-manager.ts';
 export type { ManagerReplay, ManagerReplayOptions } from './recording/replay-manager.ts';
 export type { Difference } from './recording/difference.ts';
+
+// Managers.
+export { MANAGER_CHECKS } from './manager/manager-catalogue.ts';
+export { ManagerBench, findManager } from './manager/manager-bench.ts';
+export type { ManagerBenchOptions, ManagerDirectories } from './manager/manager-bench.ts';
+export { runManagerChecks } from './manager/run-manager-checks.ts';
+export type { ManagerCheck, ManagerSuiteOptions } from './manager/run-manager-checks.ts';
