@@ -161,6 +161,7 @@ export class Bench {
     await this.stopPlugin();
     await this.manager.close();
     await mkdir(this.manager.pluginDir, { recursive: true });
+    if (this.#launcher !== undefined) await this.manager.removeRegistrySockets();
     if (manager) await this.manager.listen();
     else await this.manager.removeSockets();
     if (this.#launcher === undefined) return;

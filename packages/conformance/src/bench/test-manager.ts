@@ -101,18 +101,22 @@ export class TestManager {
 
   /** Deletes every socket in the plugin directory and nothing else. (kubelet: start of the device plugin server) */
   async removeSockets(): Promise<void> {
-    for (const name of await readdir(this.pluginDir)) {
-      const path = join(this.pluginDir, name);
-      if ((await lstat(path).catch(() => undefined))?.isSocket() === true) await unlink(path).catch(() => undefined);
-    }
+    await removeSockets(this.pluginDir);
+  }
+
+  /** Deletes what an instance that was killed has left in plugins_registry, where no manager cleans up. */
+  async removeRegistrySockets(): Promise<void> {
+    if (this.#options.registryDir !== undefined) await removeSockets(this.#options.registryDir);
   }
 
   /** Makes kubelet.sock anew while everything else goes on: streams live, no other file is touched. */
   async recreateSocket(): Promise<void> {
+    await this.#registry?.stop();
     await this.#server?.close(0);
     this.#incarnation += 1;
     this.#options.traffic.recorder?.note({ kind: 'manager', event: 'socket-anew' });
     await this.#bind();
+    this.#registry?.start();
   }
 
   /** Ends the manager: streams and connections cut, kubelet.sock gone or, with `leaveSocket`, left behind dead as by a kill. */
@@ -203,6 +207,7 @@ export class TestManager {
 
   /** What the kubelet's plugin watcher does with a socket it found. */
   async #adopt(path: string): Promise<void> {
+    if ((await probeUnix(path, DIAL_LIMIT_MS)) !== 'grpc') throw new Error(`nobody serves ${path}`);
     const channel = this.#options.traffic.channel('registry');
     const service = this.#options.traffic.noting(pluginregistration.RegistrationService, channel, 'plugin');
     const plain = createClient(service, path);
@@ -231,5 +236,13 @@ export class TestManager {
     } finally {
       client.close();
     }
+  }
+}
+
+/** Deletes every socket of a directory and nothing else; a missing directory has none. */
+async function removeSockets(dir: string): Promise<void> {
+  for (const name of await readdir(dir).catch(() => [])) {
+    const path = join(dir, name);
+    if ((await lstat(path).catch(() => undefined))?.isSocket() === true) await unlink(path).catch(() => undefined);
   }
 }
