@@ -48,8 +48,8 @@ export const LIST_CHECKS: readonly ManagerCheck[] = [
         ],
         [{ id: '' }, { id: 'ü/\u0007 :\\"' }, { id: 'x'.repeat(4_000) }],
         [
-          { id: 'a', health: '' as 'Healthy' },
-          { id: 'b', health: 'Degraded' as 'Healthy' },
+          { id: 'a', health: '' },
+          { id: 'b', health: 'Degraded' },
         ],
         [
           { id: 'a', numaNodes: [] },

@@ -1,4 +1,4 @@
-import { connect as connectHttp2 } from 'node:http2';
+import { connect as connectHttp2, type IncomingHttpHeaders } from 'node:http2';
 import { connect } from 'node:net';
 import { deviceplugin } from '@devmgr/wire';
 
@@ -30,10 +30,9 @@ export async function registerAs(
         'content-type': 'application/grpc',
         te: 'trailers',
       });
-      const status = (headers: Readonly<Record<string, unknown>>): void => {
-        const code = headers['grpc-status'];
-        if (code === undefined) return;
-        resolve(code === '0' ? 'OK' : `status ${String(code)}: ${decodeURIComponent(String(headers['grpc-message']))}`);
+      const status = ({ 'grpc-status': code, 'grpc-message': text }: IncomingHttpHeaders): void => {
+        if (typeof code !== 'string') return;
+        resolve(code === '0' ? 'OK' : `status ${code}: ${typeof text === 'string' ? decodeURIComponent(text) : ''}`);
       };
       stream.on('error', failed);
       stream.on('response', status);

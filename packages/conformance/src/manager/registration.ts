@@ -1,5 +1,6 @@
-import { createServer, type Socket } from 'node:net';
-import { join } from 'node:path';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, createServer, type Socket } from 'node:net';
+import { join, relative } from 'node:path';
 import { goQuote } from '@devmgr/core';
 import { fail, hang, slow, type RegisterOverrides, type ScriptedPlugin } from '@devmgr/plugin-sdk/testing';
 import { RpcError } from '@devmgr/wire';
@@ -53,7 +54,7 @@ export const REGISTRATION_CHECKS: readonly ManagerCheck[] = [
     title: 'A manager refuses other API versions, in the words of the kubelet.',
     why: 'Operators and plugins look for the text in logs. (kubelet: device plugin registration server)',
     remedy:
-      'Answer with status Unknown and the text: requested API version "…" is not supported by kubelet. Supported version is ["v1beta1"]',
+      'Answer with status Unknown and the text \'requested API version "…" is not supported by kubelet. Supported version is ["v1beta1"]\'.',
     async run(bench) {
       const plugin = await bench.plugin();
       const wrong: string[] = [];
@@ -71,7 +72,7 @@ export const REGISTRATION_CHECKS: readonly ManagerCheck[] = [
     severity: 'error',
     title: 'A manager refuses names that are not extended resources, in the words of the kubelet.',
     why: 'A pod could never ask for them, and some would shadow resources of the node. (Kubernetes: IsExtendedResourceName)',
-    remedy: 'Answer with status Unknown and the text: the ResourceName "…" is invalid',
+    remedy: 'Answer with status Unknown and the text \'the ResourceName "…" is invalid\'.',
     async run(bench) {
       const plugin = await bench.plugin();
       const wrong: string[] = [];
@@ -148,11 +149,16 @@ export const REGISTRATION_CHECKS: readonly ManagerCheck[] = [
     why: 'With ../ in its endpoint a plugin makes the manager dial any socket of the machine.',
     remedy: 'Take the endpoint as a file name: refuse what has a slash or is "..".',
     async run(bench) {
-      const plugin = await bench.plugin();
-      const directory = bench.pluginDir.split('/').at(-1) ?? '';
-      const endpoint = `../${directory}/${plugin.endpoint}`;
-      const text = await refusal(plugin, { endpoint });
-      return text === undefined ? bad('accepted', `endpoint ${endpoint}`) : good(`refused: ${text}`);
+      const elsewhere = await mkdtemp('/tmp/dmc-');
+      try {
+        const plugin = await bench.plugin({ pluginDir: elsewhere });
+        const endpoint = relative(bench.pluginDir, plugin.socketPath);
+        const text = await refusal(plugin, { endpoint, managerSocket: bench.kubeletSocket });
+        return text === undefined ? bad('accepted', `endpoint ${endpoint}`) : good(`refused: ${text}`);
+      } finally {
+        await bench.clear();
+        await rm(elsewhere, { recursive: true, force: true });
+      }
     },
   },
   {
@@ -247,7 +253,6 @@ export const REGISTRATION_CHECKS: readonly ManagerCheck[] = [
     why: 'Whoever may write to the socket could end it otherwise, and with it every pod with a device.',
     remedy: 'Close the connection that sent them, and nothing else.',
     async run(bench) {
-      const { connect } = await import('node:net');
       for (const bytes of [
         Buffer.from('GET / HTTP/1.1\r\n\r\n'),
         Buffer.alloc(4096, 0xff),

@@ -43,7 +43,8 @@ export const REGISTRY_CHECKS: readonly ManagerCheck[] = [
     severity: 'error',
     title: 'A plugin in plugins_registry that speaks other versions only is told so.',
     why: 'It has no other way to hear why it is not used. (kubelet: plugin watcher, ValidatePlugin)',
-    remedy: 'NotifyRegistrationStatus with: manager version, v1beta1, is not among plugin supported versions [v1beta2]',
+    remedy:
+      'NotifyRegistrationStatus with the text: manager version, v1beta1, is not among plugin supported versions [v1beta2].',
     async run(bench) {
       const plugin = await found(bench, {
         getInfo: () => ({ type: 'DevicePlugin', name: bench.resource(), endpoint: '', supportedVersions: ['v1beta2'] }),
@@ -59,7 +60,8 @@ export const REGISTRY_CHECKS: readonly ManagerCheck[] = [
     severity: 'error',
     title: 'A plugin in plugins_registry whose resource name is not valid is told so.',
     why: 'It has no other way to hear why it is not used. (kubelet: plugin watcher, ValidatePlugin)',
-    remedy: 'NotifyRegistrationStatus with: invalid name of device plugin socket: the ResourceName "…" is invalid',
+    remedy:
+      'NotifyRegistrationStatus with the text: invalid name of device plugin socket: the ResourceName "…" is invalid.',
     async run(bench) {
       const plugin = await found(bench, {
         getInfo: () => ({

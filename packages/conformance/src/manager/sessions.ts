@@ -156,9 +156,9 @@ export const SESSION_CHECKS: readonly ManagerCheck[] = [
       const old = await bench.registered();
       if (!(await bench.sees(old.resource, ['d0', 'd1']))) return bad('its list was not shown');
       const low: string[] = [];
-      let over = false;
+      const over = new AbortController();
       const watching = (async (): Promise<void> => {
-        while (!over) {
+        while (!over.signal.aborted) {
           const { size } = await bench.allocatable(old.resource);
           if (size !== 2) low.push(`${String(size)} devices`);
           await bench.pause(100);
@@ -170,7 +170,7 @@ export const SESSION_CHECKS: readonly ManagerCheck[] = [
       await bench.pause(500);
       await old.close();
       await bench.pause(NOTICED_MS);
-      over = true;
+      over.abort();
       await watching;
       return low.length === 0 ? good('two devices all the time') : bad('there was a gap', [...new Set(low)]);
     },
