@@ -9,7 +9,7 @@ import { PREFERRED_CHECKS } from './checks/preferred.ts';
 import { REGISTRATION_CHECKS } from './checks/registration.ts';
 import { RESTART_CHECKS } from './checks/restart.ts';
 
-/** Every check there is, in the order of the report. */
+/** Every check of plugins there is, in the order of the report. */
 export const CHECKS: readonly Check[] = [
   ...REGISTRATION_CHECKS,
   ...LISTING_CHECKS,
@@ -31,14 +31,19 @@ export interface Selection {
 }
 
 /** The checks of a selection. Names that are neither a check nor a group come back as `unknown`. */
-export function selectChecks({ level, only, skip }: Selection): {
-  checks: readonly Check[];
-  unknown: readonly string[];
-} {
-  const known = new Set<string>([...GROUPS, ...CHECKS.map(({ id }) => id)]);
-  const named = (names: readonly string[], check: Check): boolean =>
+export function selectChecks(selection: Selection): { checks: readonly Check[]; unknown: readonly string[] } {
+  return selectFrom(CHECKS, selection);
+}
+
+/** The same of another catalogue. */
+export function selectFrom<C extends Pick<Check, 'id' | 'level'>>(
+  catalogue: readonly C[],
+  { level, only, skip }: Selection,
+): { checks: readonly C[]; unknown: readonly string[] } {
+  const known = new Set<string>([...GROUPS, ...catalogue.map(({ id }) => id)]);
+  const named = (names: readonly string[], check: C): boolean =>
     names.includes(check.id) || names.includes(groupOf(check));
-  const checks = CHECKS.filter((check) => {
+  const checks = catalogue.filter((check) => {
     if (named(skip, check)) return false;
     if (only.includes(check.id)) return true;
     return (only.length === 0 || named(only, check)) && (level === 'full' || check.level === 'quick');

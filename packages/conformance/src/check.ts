@@ -1,6 +1,6 @@
 import type { Bench } from './bench/bench.ts';
 
-/** In the order of the report. */
+/** In the order of the report. All but the last are about plugins. */
 export const GROUPS = [
   'registration',
   'listing',
@@ -11,6 +11,7 @@ export const GROUPS = [
   'manners',
   'hardware',
   'compatibility',
+  'manager',
 ] as const;
 export type Group = (typeof GROUPS)[number];
 
@@ -29,8 +30,8 @@ export type Stage = (typeof STAGES)[number];
 /** `error`: breaks what the API asks for, or breaks on a kubelet. `warning`: works, and costs or surprises somebody. */
 export type Severity = 'error' | 'warning';
 
-/** One question put to a plugin. It stands alone: run by itself it makes what it needs. */
-export interface Check {
+/** One question put to a plugin, or to a manager (`B` is where). It stands alone: run by itself it makes what it needs. */
+export interface Check<B = Bench> {
   /** `group/what-is-right`, kebab-case. */
   readonly id: `${Group}/${string}`;
   readonly level: Level;
@@ -47,7 +48,7 @@ export interface Check {
    * Rejections need not be caught: a plugin that ended fails the check, one that could not be made ready skips it, a
    * failed call fails it with the call's text.
    */
-  run(bench: Bench): Promise<Outcome>;
+  run(bench: B): Promise<Outcome>;
 }
 
 export type Outcome =

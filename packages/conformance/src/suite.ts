@@ -80,7 +80,7 @@ function crashed({ how, log }: PluginEnded): Judgement {
 }
 
 /** A crash fails whatever the check is worth, unless the check did what no manager does. */
-function toResult(check: Check, outcome: Judgement): CheckResult {
+export function toResult(check: Omit<Check, 'run'>, outcome: Judgement): CheckResult {
   const { id, title, why, level, severity } = check;
   const base = { id, group: groupOf(check), level, severity, title, why, message: outcome.message };
   switch (outcome.verdict) {

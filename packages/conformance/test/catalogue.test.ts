@@ -1,18 +1,20 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { CHECKS, GROUPS, groupOf, selectChecks } from '../src/index.ts';
+import { CHECKS, GROUPS, MANAGER_CHECKS, groupOf, selectChecks } from '../src/index.ts';
+
+const ALL = [...CHECKS, ...MANAGER_CHECKS];
 
 test('every check has an id of its own, in its group', () => {
-  expect(new Set(CHECKS.map(({ id }) => id)).size).toBe(CHECKS.length);
-  for (const check of CHECKS) {
+  expect(new Set(ALL.map(({ id }) => id)).size).toBe(ALL.length);
+  for (const check of ALL) {
     expect(check.id).toMatch(/^[a-z-]+\/[a-z0-9-]+$/);
     expect(GROUPS).toContain(groupOf(check));
   }
 });
 
 test('every check says what, why with its source, and what to do', () => {
-  for (const { id, title, why, remedy } of CHECKS) {
+  for (const { id, title, why, remedy } of ALL) {
     for (const text of [title, why, remedy]) expect(text, id).toMatch(/^[A-Z].*[.)]$/s);
     expect(title.length, id).toBeLessThan(100);
   }

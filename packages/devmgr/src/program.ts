@@ -9,6 +9,7 @@ import { explainCommand } from './commands/explain.ts';
 import { getCommand } from './commands/get.ts';
 import { logsCommand } from './commands/logs.ts';
 import { pluginCommand } from './commands/plugin.ts';
+import { replayCommand } from './commands/replay.ts';
 import { runCommand } from './commands/run.ts';
 import { simulateCommand } from './commands/simulate.ts';
 import { startCommand } from './commands/start.ts';
@@ -51,6 +52,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused by admission
     .addCommand(runCommand())
     .addCommand(pluginCommand())
     .addCommand(testCommand())
+    .addCommand(replayCommand())
     .addCommand(simulateCommand())
     .addCommand(checkpointCommand())
     .addCommand(versionCommand());

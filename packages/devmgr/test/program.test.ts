@@ -23,6 +23,7 @@ test('the commands are those of the contract', () => {
     'devmgr plugin run',
     'devmgr plugin host',
     'devmgr test',
+    'devmgr replay',
     'devmgr simulate get',
     'devmgr simulate set',
     'devmgr simulate add',

@@ -19,6 +19,8 @@ export interface ClientOptions {
   readonly maxReceiveBytes?: number | undefined;
   /** A peer that has not said anything by then loses its connection; calls fail with Unavailable. Default: 20 s, as in Go. */
   readonly handshakeTimeoutMs?: number | undefined;
+  /** What is sent as `:authority`. Default: `localhost`, as the kubelet does. */
+  readonly authority?: string | undefined;
 }
 
 /**
@@ -102,6 +104,7 @@ class Connection implements RpcConnection {
       'grpc.max_receive_message_length': options.maxReceiveBytes ?? DEFAULT_MAX_RECEIVE_BYTES,
       'grpc.max_send_message_length': -1,
       'grpc.enable_channelz': 0,
+      ...(options.authority === undefined ? {} : { 'grpc.default_authority': options.authority }),
     });
   }
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KUBELET_ROOT_DIR } from '@devmgr/plugin-sdk/running';
 import { RpcCode, probeUnix, type RpcError } from '@devmgr/wire';
+import type { Recorder } from '../recording/recorder.ts';
 import { NotReady, PluginEnded } from './bench-errors.ts';
 import type { HardwareSwitch } from './hardware-switch.ts';
 import type { PluginSession } from './plugin-session.ts';
@@ -30,6 +31,8 @@ export interface BenchOptions {
   readonly timeoutMs: number;
   readonly hardware: HardwareSwitch | undefined;
   readonly signal: AbortSignal;
+  /** Takes down all that passes; the caller closes it. */
+  readonly recorder?: Recorder | undefined;
 }
 
 /** Something tried once whose result several checks judge. Made anew only in a bench of its own. */
@@ -57,7 +60,7 @@ export interface Crash {
  */
 export class Bench {
   readonly manager: TestManager;
-  readonly traffic = new Traffic();
+  readonly traffic: Traffic;
   readonly timeoutMs: number;
   readonly hardware: HardwareSwitch | undefined;
   readonly signal: AbortSignal;
@@ -79,6 +82,7 @@ export class Bench {
     this.timeoutMs = options.timeoutMs;
     this.hardware = options.hardware;
     this.signal = options.signal;
+    this.traffic = new Traffic(options.recorder);
     this.manager = new TestManager({
       pluginDir: options.pluginDir ?? join(options.rootDir, 'device-plugins'),
       registryDir: join(options.rootDir, 'plugins_registry'),
@@ -163,10 +167,13 @@ export class Bench {
     if (manager) await this.manager.listen();
     else await this.manager.removeSockets();
     if (this.#launcher === undefined) return;
+    const { recorder } = this.traffic;
+    recorder?.note({ kind: 'plugin', event: 'start' });
     const plugin = this.#launcher.launch(this.#rootDir);
     this.#plugin = plugin;
     void plugin.ended.then(({ how }) => {
       if (this.#plugin === plugin && !this.#ending.has(plugin)) {
+        recorder?.note({ kind: 'plugin', event: 'crash', how });
         this.crashes.push({ plugin, how, log: plugin.log.last(12), told: false });
       }
     });
@@ -174,7 +181,9 @@ export class Bench {
 
   /** Tells the bench that the present instance is about to end by our doing: its end is no crash. */
   expectEnd(): void {
-    if (this.#plugin !== undefined) this.#ending.add(this.#plugin);
+    if (this.#plugin === undefined || this.#ending.has(this.#plugin)) return;
+    if (this.#plugin.end === undefined) this.traffic.recorder?.note({ kind: 'plugin', event: 'stop' });
+    this.#ending.add(this.#plugin);
   }
 
   /** Kills the present instance, if any. */

@@ -26,6 +26,7 @@ export class PluginSession {
   readonly #client: DevicePlugin;
   readonly #target: SessionTarget;
   readonly #channel: string;
+  #closed = false;
 
   /** Use {@link dialPlugin}. */
   constructor(target: SessionTarget, client: DevicePlugin, options: deviceplugin.DevicePluginOptions, channel: string) {
@@ -95,6 +96,8 @@ export class PluginSession {
 
   /** Cancels the stream and closes the connection, as a manager that ends. */
   close(): void {
+    if (!this.#closed) this.#target.traffic.recorder?.note({ kind: 'close', connection: this.#channel });
+    this.#closed = true;
     this.stream.close();
     this.#client.close();
   }
@@ -104,7 +107,10 @@ export class PluginSession {
 export async function dialPlugin(target: SessionTarget): Promise<PluginSession> {
   const channel = target.traffic.channel('session');
   const service = target.traffic.noting(deviceplugin.DevicePluginService, channel, 'plugin');
-  const client = createClient(service, target.socketPath);
+  const plain = createClient(service, target.socketPath);
+  const { resource, socketPath } = target;
+  const { recorder } = target.traffic;
+  const client = recorder?.client(service, plain, { connection: channel, socketPath, resource }) ?? plain;
   try {
     await client.waitForReady(DIAL_LIMIT_MS).catch((error: unknown) => {
       throw new Error(`failed to dial device plugin: ${textOf(error)}`, { cause: error });

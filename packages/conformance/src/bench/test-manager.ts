@@ -96,6 +96,7 @@ export class TestManager {
     await mkdir(this.pluginDir, { recursive: true });
     if (clean) await this.removeSockets();
     this.#incarnation += 1;
+    this.#options.traffic.recorder?.note({ kind: 'manager', event: 'start', clean });
     await this.#bind();
     this.#registry?.start();
   }
@@ -115,6 +116,7 @@ export class TestManager {
     await this.#registry?.stop();
     await this.#server?.close(0);
     this.#incarnation += 1;
+    this.#options.traffic.recorder?.note({ kind: 'manager', event: 'socket-anew' });
     await this.#bind();
     this.#registry?.start();
   }
@@ -126,6 +128,7 @@ export class TestManager {
     const server = this.#server;
     this.#server = undefined;
     if (server === undefined) return;
+    this.#options.traffic.recorder?.note({ kind: 'manager', event: 'end', leavesSocket: leaveSocket });
     const kept = `${server.path}.kept`;
     if (leaveSocket) await rename(server.path, kept).catch(() => undefined);
     await server.close(0);
@@ -134,6 +137,7 @@ export class TestManager {
 
   /** Replaces the plugin directory by an empty one of the same name. The manager must be closed. */
   async replaceDirectory(): Promise<void> {
+    this.#options.traffic.recorder?.note({ kind: 'manager', event: 'directory-replaced' });
     const aside = `${this.pluginDir}.old`;
     await rename(this.pluginDir, aside);
     await mkdir(this.pluginDir);
@@ -145,8 +149,14 @@ export class TestManager {
     const service = this.#options.traffic.noting(deviceplugin.RegistrationService, channel, 'manager');
     const registration = bindService(service, {
       register: async (request: deviceplugin.RegisterRequest, context: CallContext) => {
-        await this.#register(request, context);
-        return {};
+        const { recorder } = this.#options.traffic;
+        const answer = async (): Promise<deviceplugin.Empty> => {
+          await this.#register(request, context);
+          return {};
+        };
+        if (recorder === undefined) return answer();
+        const at = { connection: channel, socketPath: 'kubelet.sock' };
+        return recorder.served(service.register, at, request, context, answer);
       },
     });
     this.#server = await listenUnix({
@@ -199,7 +209,9 @@ export class TestManager {
     if ((await probeUnix(path, DIAL_LIMIT_MS)) !== 'grpc') throw new Error(`nobody serves ${path}`);
     const channel = this.#options.traffic.channel('registry');
     const service = this.#options.traffic.noting(pluginregistration.RegistrationService, channel, 'plugin');
-    const client = createClient(service, path);
+    const plain = createClient(service, path);
+    const client =
+      this.#options.traffic.recorder?.client(service, plain, { connection: channel, socketPath: path }) ?? plain;
     try {
       await client.waitForReady(10_000);
       const info = await client.getInfo({}, { timeoutMs: 5_000 });

@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { ServiceShape } from '@devmgr/wire';
+import type { Recorder } from '../recording/recorder.ts';
 
 /** One message that passed between the suite and the plugin. */
 export interface TrafficMessage {
@@ -16,8 +17,14 @@ export interface TrafficMessage {
 /** Every message of a run, in order, as the bytes that travelled. */
 export class Traffic {
   readonly messages: TrafficMessage[] = [];
+  /** Where all of it is written, too. */
+  readonly recorder: Recorder | undefined;
   readonly #startedAtMs = performance.now();
   #channels = 0;
+
+  constructor(recorder?: Recorder) {
+    this.recorder = recorder;
+  }
 
   /** Milliseconds since the bench was opened. */
   nowMs(): number {
@@ -45,7 +52,9 @@ export class Traffic {
         },
         requestDeserialize: (bytes: Buffer): unknown => {
           note(method.path, client, bytes);
-          return method.requestDeserialize(bytes);
+          const request = method.requestDeserialize(bytes);
+          this.recorder?.received(request, bytes);
+          return request;
         },
         responseSerialize: (value: never): Buffer => {
           const bytes = method.responseSerialize(value);
@@ -54,7 +63,9 @@ export class Traffic {
         },
         responseDeserialize: (bytes: Buffer): unknown => {
           note(method.path, server, bytes);
-          return method.responseDeserialize(bytes);
+          const response = method.responseDeserialize(bytes);
+          this.recorder?.received(response, bytes);
+          return response;
         },
       };
       return [name, noted];

@@ -1,7 +1,7 @@
 import type { Report } from './report.ts';
 
-/** The report for programs: `{plugin, checks: [{id, group, severity, status, message, seen, remedy}], summary}`. */
-export function jsonReport({ plugin, checks, summary }: Report): string {
+/** The report for programs: `{plugin or manager, checks: [{id, group, severity, status, message, seen, remedy}], summary}`. */
+export function jsonReport({ plugin, manager, checks, summary }: Report): string {
   const rows = checks.map(({ id, group, severity, status, message, seen, remedy }) => ({
     id,
     group,
@@ -11,5 +11,5 @@ export function jsonReport({ plugin, checks, summary }: Report): string {
     seen,
     remedy,
   }));
-  return `${JSON.stringify({ plugin, checks: rows, summary }, undefined, 2)}\n`;
+  return `${JSON.stringify({ ...(manager === undefined ? { plugin } : { manager }), checks: rows, summary }, undefined, 2)}\n`;
 }

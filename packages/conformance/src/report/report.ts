@@ -38,6 +38,15 @@ export interface ResourceDescription {
   readonly authority: string | null;
 }
 
+/** A manager that was tested, by where it was met. */
+export interface ManagerDescription {
+  readonly socket: string;
+  /** Its plugins_registry directory; null when it has none. */
+  readonly registry: string | null;
+  /** Socket of its PodResources API; null when nobody answers there. */
+  readonly podResources: string | null;
+}
+
 export interface Summary {
   readonly pass: number;
   readonly fail: number;
@@ -48,6 +57,8 @@ export interface Summary {
 
 export interface Report {
   readonly plugin: PluginDescription;
+  /** What was tested instead of a plugin. */
+  readonly manager?: ManagerDescription;
   readonly checks: readonly CheckResult[];
   readonly summary: Summary;
 }

@@ -1,9 +1,9 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { createContext, print } from '../context.ts';
+import { createContext, print, type CommandContext } from '../context.ts';
 import { parseDuration } from '../duration.ts';
 import { ExitWith } from '../interrupt.ts';
 import { collect, newCommand } from '../new-command.ts';
-import type { TestOptions } from '../test/test-plugin.ts';
+import type { TestOptions } from '../test/test-options.ts';
 
 /** `devmgr test -- CMD`: a verdict on a device plugin. */
 export function testCommand(): Command {
@@ -13,6 +13,8 @@ export function testCommand(): Command {
     { command: 'devmgr test --only restart/registers-again -- ./my-plugin', purpose: 'one check alone' },
     { command: 'devmgr test --report junit --output report.xml -- ./my-plugin', purpose: 'for a CI system' },
     { command: 'devmgr test --attach /tmp/lab/device-plugins', purpose: 'a plugin that runs already and looks there' },
+    { command: 'devmgr test --record bug.jsonl -- ./my-plugin', purpose: 'all traffic in a file, for "devmgr replay"' },
+    { command: 'devmgr test --manager /tmp/lab', purpose: 'the other side: the suite is the plugins of a manager' },
     { command: 'devmgr test --list', purpose: 'the checks there are' },
   ])
     .usage('[options] [--] <command> [args...]')
@@ -33,6 +35,8 @@ export function testCommand(): Command {
     .option('--badge <file>', 'write a badge too: SVG, or JSON for shields.io when the name ends in .json')
     .option('--attach <dir>', 'serve this plugin directory and wait for a plugin that runs elsewhere')
     .option('--hardware-change <cmd>', 'makes the hardware change: called with "remove", then with "add"')
+    .option('--manager <dir>', 'test the manager that serves DIR/device-plugins/kubelet.sock, or DIR/kubelet.sock')
+    .option('--record <file>', 'keep all traffic in a file, for "devmgr replay" and bug reports')
     .option('--list', 'show the checks and end')
     .passThroughOptions()
     .addHelpText(
@@ -43,15 +47,25 @@ directory of the test's; nothing of the machine is changed. The test is its mana
 restarts. Exit codes: 0 the plugin passed, 1 it failed, 2 wrong usage. docs/checks.md has every check.`,
     )
     .action(async (words: readonly string[], options: TestOptions, command: Command) => {
-      const { listChecks, testPlugin } = await import('../test/test-plugin.ts');
+      const { listChecks } = await import('../test/test-options.ts');
       const context = createContext(command, { ignoreEnvironment: true });
       if (options.list === true) {
         print(listChecks(options));
         return;
       }
-      const exitCode = await testPlugin(words, options, context);
+      const exitCode = await runTest(words, options, context);
       if (exitCode !== 0) throw new ExitWith(exitCode);
     });
+}
+
+async function runTest(words: readonly string[], options: TestOptions, context: CommandContext): Promise<number> {
+  if (options.manager === undefined) {
+    const { testPlugin } = await import('../test/test-plugin.ts');
+    return testPlugin(words, options, context);
+  }
+  const { checkManagerUsage, testManager } = await import('../test/test-manager.ts');
+  checkManagerUsage(words, options);
+  return testManager(options.manager, options, context);
 }
 
 function atLeastASecond(durationMs: number): number {

@@ -1,57 +1,16 @@
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import {
-  Bench,
-  badgeJson,
-  badgeSvg,
-  commandLauncher,
-  githubSummary,
-  hardwareCommand,
-  hasPassed,
-  runChecks,
-  selectChecks,
-  type Check,
-  type Level,
-  type Report,
-} from '@devmgr/conformance';
+import { Bench, CHECKS, Recorder, commandLauncher, hardwareCommand, hasPassed, runChecks } from '@devmgr/conformance';
 import { DevmgrError } from '@devmgr/core';
 import { probeUnix } from '@devmgr/wire';
-import { note, print, type CommandContext } from '../context.ts';
+import { note, type CommandContext } from '../context.ts';
 import { EXIT_CODES } from '../exit-codes.ts';
 import { Interruption } from '../interrupt.ts';
-import { formatTable } from '../output/table.ts';
 import { findCommand } from '../run/find-command.ts';
+import { deliver, shellWord } from './deliver.ts';
+import { temporaryRoot } from './temporary-root.ts';
+import { select, type TestOptions } from './test-options.ts';
 import { TestProgress } from './test-progress.ts';
-import { render, type ReportFormat } from './render.ts';
-
-export interface TestOptions {
-  readonly level: Level;
-  readonly only?: readonly string[];
-  readonly skip?: readonly string[];
-  readonly strict?: boolean;
-  readonly timeout: number;
-  readonly report: ReportFormat;
-  readonly output?: string;
-  readonly badge?: string;
-  readonly attach?: string;
-  readonly hardwareChange?: string;
-  readonly list?: boolean;
-}
-
-/** The checks of a selection, as a table. */
-export function listChecks(options: TestOptions): string {
-  return formatTable<Check>(
-    [
-      { header: 'ID', cell: ({ id }) => id },
-      { header: 'LEVEL', cell: ({ level }) => level },
-      { header: 'SEVERITY', cell: ({ severity }) => severity },
-      { header: 'WHAT', cell: ({ title }) => title },
-    ],
-    select({ ...options, level: 'full' }),
-    { nowMs: 0 },
-  );
-}
 
 /** Tests a plugin and reports; answers the exit code. Whatever it started is gone then. */
 export async function testPlugin(
@@ -59,11 +18,12 @@ export async function testPlugin(
   options: TestOptions,
   context: CommandContext,
 ): Promise<number> {
-  const checks = select(options);
+  const checks = select(CHECKS, options);
   checkUsage(command, options);
   if (options.attach !== undefined) await assertNoManager(resolve(options.attach));
   const found = options.attach === undefined ? commandProblem(command[0] ?? '') : undefined;
   if (found !== undefined) return found;
+  const recorder = options.record === undefined ? undefined : new Recorder(options.record, command);
   const interruption = new Interruption();
   const rootDir = options.attach === undefined ? temporaryRoot() : dirname(resolve(options.attach));
   const bench = new Bench({
@@ -74,6 +34,7 @@ export async function testPlugin(
     hardware:
       options.hardwareChange === undefined ? undefined : hardwareCommand(options.hardwareChange, options.timeout),
     signal: interruption.signal,
+    recorder,
   });
   // Calls that are under way end with their plugin.
   interruption.signal.addEventListener('abort', () => void bench.close());
@@ -90,7 +51,9 @@ export async function testPlugin(
       },
     });
     progress.clear();
-    deliver(report, command, options, context);
+    const target =
+      options.attach === undefined ? `-- ${command.map(shellWord).join(' ')}` : `--attach ${shellWord(options.attach)}`;
+    deliver(report, target, options, context);
     return hasPassed(report, options.strict === true) ? EXIT_CODES.done : EXIT_CODES.failed;
   } catch (error) {
     if (interruption.by === undefined) throw error;
@@ -99,22 +62,10 @@ export async function testPlugin(
   } finally {
     progress.clear();
     await bench.close();
+    recorder?.close();
     interruption.stop();
     if (options.attach === undefined) rmSync(rootDir, { recursive: true, force: true, maxRetries: 3 });
   }
-}
-
-function select({ level, only = [], skip = [] }: TestOptions): readonly Check[] {
-  const { checks, unknown } = selectChecks({ level, only, skip });
-  if (unknown.length > 0) {
-    throw new DevmgrError('USAGE', `there is no check or group "${unknown.join('", "')}"`, {
-      remedy: 'See "devmgr test --list".',
-    });
-  }
-  if (checks.length === 0) {
-    throw new DevmgrError('USAGE', 'no check is left to run', { remedy: 'Leave out --skip, or name others.' });
-  }
-  return checks;
 }
 
 function checkUsage(command: readonly string[], { attach }: TestOptions): void {
@@ -153,42 +104,4 @@ function commandProblem(program: string): number | undefined {
   note(`error: ${program}: ${missing ? 'command not found' : 'cannot be executed'}`);
   note(missing ? 'Check its name and PATH.' : 'Make it executable (chmod +x), or name its interpreter.');
   return EXIT_CODES.usage;
-}
-
-/** Short, since sockets lie below it. */
-function temporaryRoot(): string {
-  const parent = Buffer.byteLength(tmpdir()) <= 12 ? tmpdir() : '/tmp';
-  return mkdtempSync(join(parent, 'dmt-'));
-}
-
-function deliver(report: Report, command: readonly string[], options: TestOptions, context: CommandContext): void {
-  const repeat = (id: string): string => {
-    const target =
-      options.attach === undefined ? `-- ${command.map(shellWord).join(' ')}` : `--attach ${shellWord(options.attach)}`;
-    return `devmgr test --only ${id} ${target}`;
-  };
-  const { output, badge, strict = false } = options;
-  const style = output === undefined ? context.stdoutStyle : undefined;
-  const text = render(report, options.report, { style, strict, repeat });
-  if (output === undefined) print(text);
-  else write('--output', output, text);
-  if (badge !== undefined) write('--badge', badge, badge.endsWith('.json') ? badgeJson(report) : badgeSvg(report));
-  const summaryFile = process.env['GITHUB_STEP_SUMMARY'];
-  if (options.report === 'github' && summaryFile) {
-    write('GITHUB_STEP_SUMMARY', summaryFile, `${githubSummary(report, repeat)}\n`, 'a');
-  }
-}
-
-function write(place: string, path: string, text: string, flag: 'w' | 'a' = 'w'): void {
-  try {
-    writeFileSync(path, text, { flag });
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new DevmgrError('USAGE', `${place}: ${why}`, { cause: error, remedy: 'Name a file that can be written.' });
-  }
-}
-
-/** A word as a shell reads it back. */
-function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
