@@ -5,7 +5,7 @@ import type { ReleaseView } from '@devmgr/manager';
 import { fail, hang, until, type ScriptedPluginOptions } from '@devmgr/plugin-sdk/testing';
 import { afterEach, describe, expect, it } from 'vitest';
 import { listProcesses, isDead, wasStartedWith } from '../../packages/manager/src/process-identity.ts';
-import { DevmgrProcess } from '../support/devmgr-process.ts';
+import { DevmgrProcess, startManager } from '../support/devmgr-process.ts';
 import { DaemonBench } from './daemon-bench.ts';
 
 const R = 'example.com/gpu';
@@ -334,6 +334,37 @@ describe('devices with command hooks', () => {
     await until('the hook to run again', () => hooks().length >= 2);
     await bench.stop();
     expect(hooks()).toEqual([]);
+  });
+
+  it('of a manager that was killed are ended by the next one before it runs any', async () => {
+    bench = new DaemonBench({});
+    const seen = join(bench.rootDir, 'seen');
+    // The first run stays; the second agrees only when nothing of the first is left. (A zombie has no command line.)
+    const hook = script(
+      'hook',
+      `if [ -e ${seen} ]; then read first < ${seen}; [ -z "$(tr -d '\\0' < /proc/$first/cmdline 2>/dev/null)" ] || exit 1; exit 0; fi
+echo $$ > ${seen}.new; mv ${seen}.new ${seen}; while :; do sleep 1000; done`,
+    );
+    const config = join(bench.rootDir, 'config.json');
+    writeFileSync(config, JSON.stringify({ resources: { [R]: { ...QUICK, onRelease: [hook], quarantineAfter: 1 } } }));
+    const first = await startManager(bench.rootDir, ['--config', config]);
+    try {
+      await bench.plugin(R, ['d0']);
+      await runAndRemove('web', 1);
+      await until('the hook to run', () => existsSync(seen));
+    } finally {
+      await first.manager.end('SIGKILL');
+    }
+    const second = await startManager(bench.rootDir, ['--config', config]);
+    try {
+      await until('the release or its failure', async () => {
+        const [one] = await bench.api.releases();
+        if (one !== undefined && one.lastError !== null) throw new Error(one.lastError);
+        return one === undefined;
+      });
+    } finally {
+      await second.manager.end();
+    }
   });
 
   it('run before each start of a container, after PreStartContainer; a failure fails the start and is told', async () => {

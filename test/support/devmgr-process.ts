@@ -51,7 +51,7 @@ export async function startManager(
 ): Promise<{ manager: DevmgrProcess; api: ApiClient }> {
   const manager = new DevmgrProcess(['start', ...args], { rootDir });
   const api = createApiClient(join(rootDir, 'devmgr', 'api.sock'));
-  await until(
+  const answering = until(
     'the API to answer',
     async () => {
       if (!manager.running) throw new Error(`devmgr start ended: ${manager.output}`);
@@ -60,8 +60,12 @@ export async function startManager(
         () => false,
       );
     },
-    30_000,
+    60_000,
   );
+  await answering.catch(async (error: unknown) => {
+    await manager.end('SIGKILL');
+    throw new Error(`${String(error)}: ${manager.output}`, { cause: error });
+  });
   return { manager, api };
 }
 

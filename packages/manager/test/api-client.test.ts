@@ -6,10 +6,26 @@ import { writeFile } from 'node:fs/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { WatchEvent } from '@devmgr/core';
 import { createApiClient, type ApiClient } from '../src/http/api-client.ts';
-import type { LeaseMessage, LeaseRequest } from '../src/ports.ts';
+import type { LeaseMessage, LeaseRequest, ReleaseView } from '../src/ports.ts';
 import { eventually } from './helpers/eventually.ts';
 import { temporaryDirectory } from './helpers/temporary-directory.ts';
 import { podManifest, resourceView, startTestApi, type TestApi } from './http-support.ts';
+
+const RELEASE: ReleaseView = {
+  name: 'r2',
+  resource: 'example.com/gpu',
+  devices: ['d0'],
+  pod: 'default/web',
+  container: 'main',
+  state: 'Releasing',
+  hook: 'plugin',
+  attempts: 1,
+  failures: 0,
+  lastError: null,
+  since: '2026-01-01T00:00:00.000Z',
+  nextTry: null,
+  waitingForPlugin: false,
+};
 
 const LEASE: LeaseRequest = { limits: { 'example.com/gpu': 2 }, command: ['make', 'x y'], waitForDevicesMs: 1_000 };
 
@@ -62,6 +78,11 @@ describe('the client', () => {
     expect(await client.resources()).toEqual(inventory.resourceList);
     expect(await client.devices('example.com/gpu')).toEqual([]);
     expect(await client.plugins()).toEqual([]);
+    inventory.releaseList = [{ ...RELEASE, name: 'r/1' }, RELEASE];
+    expect(await client.releases()).toEqual(inventory.releaseList);
+    await client.deleteRelease('r/1');
+    expect(await client.releases()).toEqual([RELEASE]);
+    await expect(client.deleteRelease('r/1')).rejects.toMatchObject({ code: 'NOT_FOUND' });
     expect((await client.version()).version).toBe('1.2.3');
   });
 

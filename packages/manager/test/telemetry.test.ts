@@ -13,7 +13,7 @@ interface Sources {
   plugins: PluginView[];
   pods: Pod[];
   waiting: number;
-  releases: ReleaseView[];
+  releases: Pick<ReleaseView, 'resource' | 'state'>[];
 }
 
 function metricsOver(sources: Partial<Sources> = {}): { metrics: Metrics; sources: Sources } {
@@ -84,6 +84,29 @@ describe('metrics', () => {
     const lines = await samples(metrics, 'kubelet_device_plugin_registration_total');
     expect(lines).toHaveLength(1_001);
     expect(lines.at(-1)).toBe('kubelet_device_plugin_registration_total{resource_name="other"} 500');
+  });
+
+  it('count releases under way, and time what is run for them', async () => {
+    const resource = 'example.com/gpu';
+    const { metrics, sources } = metricsOver({
+      releases: [
+        { resource, state: 'Releasing' },
+        { resource, state: 'Releasing' },
+        { resource, state: 'Quarantined' },
+      ],
+    });
+    expect(await samples(metrics, 'devmgr_releases')).toEqual([
+      'devmgr_releases{resource="example.com/gpu",state="releasing"} 2',
+      'devmgr_releases{resource="example.com/gpu",state="quarantined"} 1',
+    ]);
+    sources.releases = [];
+    expect(await samples(metrics, 'devmgr_releases')).toEqual([]);
+    metrics.releaseAttempt(resource, 'command', 2, false);
+    metrics.releaseAttempt(resource, 'plugin', 0.1, true);
+    expect(await samples(metrics, 'devmgr_release_attempt_duration_seconds_count')).toEqual([
+      'devmgr_release_attempt_duration_seconds_count{resource="example.com/gpu",hook="command",result="error"} 1',
+      'devmgr_release_attempt_duration_seconds_count{resource="example.com/gpu",hook="plugin",result="ok"} 1',
+    ]);
   });
 
   it('time plugin calls, Allocate also under the name of the kubelet with the default buckets', async () => {
