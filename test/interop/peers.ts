@@ -27,6 +27,7 @@ export const PEER_NAMES = [
   'python',
   'rust',
   'podresources-client',
+  'cdi-check',
   'kubelet',
 ] as const;
 export type PeerName = (typeof PEER_NAMES)[number];
@@ -47,7 +48,8 @@ export async function buildPeer(name: PeerName): Promise<Peer> {
       case 'dpm':
         return await goPeer('dpm', 'dpm', '.');
       case 'podresources-client':
-        return await goPeer('podresources-client', 'podresources-client', '.');
+      case 'cdi-check':
+        return await goPeer(name, name, '.');
       case 'kubelet':
         return await kubeletPeer();
       case 'python':

@@ -1,4 +1,4 @@
-import { readFile, readdir } from 'node:fs/promises';
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { HookError } from '@devmgr/plugin-sdk';
@@ -63,6 +63,28 @@ test('a release that fails is an error with its reason; it is tried again, at on
   works = true;
   await session.released(['a']);
   await untilPhases(plugin, 'a:Ready b:Ready');
+});
+
+test('a disk that refuses delays what must not be forgotten, and loses nothing', async () => {
+  const bench = await startLifeBench();
+  let releases = 0;
+  const plugin = bench.serve({
+    released: () => {
+      releases += 1;
+    },
+  });
+  const session = await bench.session();
+  await session.allocate(['a']);
+  await rm(bench.stateDir, { recursive: true });
+  await writeFile(bench.stateDir, 'no directory any more');
+  await expect(session.allocate(['b']), 'nobody would know that it is in use').rejects.toThrow(/ENOTDIR|EEXIST/);
+  await expect(session.released(['a'])).rejects.toThrow('StateNotSaved');
+  await untilPhases(plugin, 'a:Releasing b:Ready');
+  expect(releases).toBe(0);
+  await rm(bench.stateDir);
+  await untilPhases(plugin, 'a:Ready b:Ready');
+  await session.released(['a']);
+  expect(releases).toBe(1);
 });
 
 test('without reset or release hook nothing is written', async () => {

@@ -74,8 +74,19 @@ export class DeviceReleases {
       log.info({ resource, release: id, devices: deviceIds, pod }, 'devices were given back');
       this.#mark(id);
     }
-    await state.save();
-    this.#start(id);
+    this.#start(id); // Should the disk refuse, it is tried again there.
+    await saved(state);
+  }
+
+  /** Devices were reset, for whomever: releases that waited for that need not do it again. */
+  wereReset(ids: readonly string[]): void {
+    const { releases } = this.#options.state;
+    for (const release of [...releases.values()]) {
+      const { id, toReset } = release;
+      if (toReset?.some((device) => ids.includes(device)) !== true) continue;
+      releases.set(id, { ...release, toReset: toReset.filter((device) => !ids.includes(device)) });
+      this.#tasks.get(id)?.retry();
+    }
   }
 
   /** Tries all that failed for the device again at once. */
@@ -122,7 +133,7 @@ export class DeviceReleases {
     if (toReset.length > 0) {
       // Now that this release does not hold its devices any more, the group may be free.
       await saved(state);
-      await this.#reset(toReset, attempt, resets);
+      await resets.reset(() => state.releases.get(id)?.toReset ?? [], attempt);
     }
     const lives = this.#lives(id);
     await this.#finish(id);
@@ -161,17 +172,6 @@ export class DeviceReleases {
     const running = runHook(run, (call) => hooks.released?.(devices, { ...call, releaseId: id, pod }));
     void running.settled.then(free);
     await running.outcome;
-  }
-
-  /** Resets the devices, and frees other releases that waited for their group of what was reset along. */
-  async #reset(ids: readonly string[], attempt: number, resets: DeviceResets): Promise<void> {
-    const { state } = this.#options;
-    const clean = new Set(await resets.reset(ids, attempt));
-    for (const other of [...state.releases.values()]) {
-      if (other.toReset?.some((device) => clean.has(device)) !== true) continue;
-      state.releases.set(other.id, { ...other, toReset: other.toReset.filter((device) => !clean.has(device)) });
-      this.#tasks.get(other.id)?.retry();
-    }
   }
 
   #lives(id: string): DeviceLife[] {

@@ -15,6 +15,8 @@ interface ResetOptions {
   readonly isInUse: (id: string) => boolean;
   /** Brings what `isInUse` says up to date; never rejects. */
   readonly refreshUse: () => Promise<void>;
+  /** These have just been reset. */
+  readonly onReset: (ids: readonly string[]) => void;
 }
 
 /**
@@ -26,6 +28,7 @@ interface ResetOptions {
 export class DeviceResets {
   readonly #options: ResetOptions;
   #nextName = 1;
+  readonly #underWay = new Map<string, Promise<void>>();
   /** Quarantined groups that get another chance once in a while. */
   readonly #waiting = new Set<string>();
 
@@ -34,16 +37,16 @@ export class DeviceResets {
   }
 
   /**
-   * Resets these devices and the rest of their groups; answers all that were reset. Rejects with the first failure, of
-   * reason `GroupInUse` when a group cannot be had; other groups are reset all the same.
+   * Resets the devices that `wanted` names, once it is known what is in use, and the rest of their groups. Rejects with
+   * the first failure, of reason `GroupInUse` when a group cannot be had; other groups are reset all the same.
    */
-  async reset(ids: readonly string[], attempt: number): Promise<readonly string[]> {
+  async reset(wanted: () => readonly string[], attempt: number): Promise<void> {
     const { hooks, refreshUse } = this.#options;
     if (hooks.resetGroup !== undefined) await refreshUse();
-    const results = await Promise.allSettled(this.#groupsOf(ids).map((group) => this.#resetGroup(group, ids, attempt)));
+    const ids = wanted();
+    const results = await Promise.allSettled(this.#groupsOf(ids).map((group) => this.#join(group, ids, attempt)));
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
-    return results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));
   }
 
   /** The groups that have one of the devices, each with all its members. */
@@ -69,12 +72,18 @@ export class DeviceResets {
     ];
   }
 
-  async #resetGroup(
-    members: readonly string[],
-    wanted: readonly string[],
-    attempt: number,
-  ): Promise<readonly string[]> {
-    const { hooks, limits, locks, signal, devices, isInUse } = this.#options;
+  /** A reset under way began when the whole group was free: whoever wants another meanwhile wants this one. */
+  #join(members: readonly string[], wanted: readonly string[], attempt: number): Promise<void> {
+    const name = members.join('\0');
+    const underWay = this.#underWay.get(name);
+    if (underWay !== undefined) return underWay;
+    const reset = this.#resetGroup(members, wanted, attempt).finally(() => this.#underWay.delete(name));
+    this.#underWay.set(name, reset);
+    return reset;
+  }
+
+  async #resetGroup(members: readonly string[], wanted: readonly string[], attempt: number): Promise<void> {
+    const { hooks, limits, locks, signal, devices, isInUse, onReset } = this.#options;
     const taken = members.find((id) => !wanted.includes(id) && isInUse(id));
     if (taken !== undefined) {
       throw new HookError(
@@ -100,7 +109,7 @@ export class DeviceResets {
       void running.settled.then(free);
       await running.outcome;
       for (const life of lives) life.trouble('reset', undefined);
-      return members;
+      onReset(members);
     } catch (error) {
       const failure = error instanceof HookError ? error : new HookError('ResetFailed', String(error));
       for (const life of lives) {
@@ -124,7 +133,7 @@ export class DeviceResets {
       this.#waiting.delete(name);
       if (signal.aborted || !isQuarantined()) return;
       if (members.some(isInUse)) this.#tryLater(members);
-      else await this.reset(members, 1).catch(() => undefined); // Its failure shows in the devices and comes back here.
+      else await this.reset(() => members, 1).catch(() => undefined); // Its failure shows in the devices and comes back here.
     });
   }
 

@@ -73,6 +73,9 @@ export class PluginLife {
       refreshUse: async () => {
         await this.#holders.refresh();
       },
+      onReset: (ids) => {
+        this.#releases.wereReset(ids);
+      },
     });
     this.#releases = new DeviceReleases({
       ...common,
@@ -207,7 +210,7 @@ export class PluginLife {
 
   /** Resets what a container is about to use. */
   async beforeStart(ids: readonly string[]): Promise<void> {
-    if (this.resetsBeforeUse) await this.#resets.reset(ids, 1);
+    if (this.resetsBeforeUse) await this.#resets.reset(() => ids, 1);
   }
 
   /** What a manager that knows of releases calls. */
