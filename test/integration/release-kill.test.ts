@@ -17,8 +17,9 @@ import { makeRootDir, removeRootDir, startManager, type DevmgrProcess } from '..
 
 const KILLS = Number(process.env['KILLS'] ?? 10);
 const PLUGIN_PROGRAM = fileURLToPath(new URL('../support/release-plugin.js', import.meta.url));
-/** Released by its plugin, and by a command of the configuration. */
+/** Released by a plugin that speaks the protocol by hand, by one of the SDK, and by a command of the configuration. */
 const BY_PLUGIN = 'example.com/plugin';
+const BY_SDK = 'example.com/sdk';
 const BY_COMMAND = 'example.com/command';
 const DEVICES = 4;
 const CLIENTS = 4;
@@ -50,7 +51,9 @@ beforeAll(() => {
   config = join(rootDir, 'config.json');
   writeFileSync(
     config,
-    JSON.stringify({ resources: { [BY_PLUGIN]: quick, [BY_COMMAND]: { ...quick, onRelease: [hook] } } }),
+    JSON.stringify({
+      resources: { [BY_PLUGIN]: quick, [BY_SDK]: quick, [BY_COMMAND]: { ...quick, onRelease: [hook] } },
+    }),
   );
 });
 afterAll(async () => {
@@ -61,7 +64,7 @@ afterAll(async () => {
 });
 
 function startPlugin(): void {
-  const args = [PLUGIN_PROGRAM, pluginDir, BY_PLUGIN, String(DEVICES), log];
+  const args = [PLUGIN_PROGRAM, pluginDir, BY_PLUGIN, BY_SDK, String(DEVICES), log];
   plugin = spawn(process.execPath, args, { stdio: 'inherit' });
 }
 
@@ -77,18 +80,16 @@ async function killPlugin(): Promise<void> {
 /** One pod that writes down what it uses and ends by itself or is deleted, or is refused because the time was up. */
 async function onePod(): Promise<void> {
   const name = `p${String(nextPod++)}`;
-  const limits = { [BY_PLUGIN]: randomInt(3), [BY_COMMAND]: randomInt(3) };
-  const use = `for id in $PLUGIN; do echo "use ${BY_PLUGIN}/$id $POD"; done; for id in $COMMAND; do echo "use ${BY_COMMAND}/$id $POD"; done`;
-  // Each plugin sets the same variable; the pod is to see both, so it asks for one resource a container.
-  const container = (resource: string, variable: string, count: number) => ({
-    name: variable.toLowerCase(),
+  // Each plugin sets the same variable, so the pod asks for one resource a container.
+  const container = (resource: string) => ({
+    name: resource.slice(resource.indexOf('/') + 1),
     command: [
       '/bin/sh',
       '-c',
-      `IFS=,; ${variable}=$SCRIPTED_DEVICES; { ${use}; } >> ${log}; exec sleep ${randomInt(2) === 0 ? '0.05' : '1'}`,
+      `IFS=,; for id in $SCRIPTED_DEVICES; do echo "use ${resource}/$id $POD"; done >> ${log}; exec sleep ${randomInt(2) === 0 ? '0.05' : '1'}`,
     ],
     env: [{ name: 'POD', valueFrom: { fieldRef: { fieldPath: 'metadata.uid' } } }],
-    resources: { limits: { [resource]: String(count) } },
+    resources: { limits: { [resource]: String(randomInt(3)) } },
   });
   await api.createPod('default', {
     apiVersion: 'v1',
@@ -97,10 +98,7 @@ async function onePod(): Promise<void> {
     spec: {
       restartPolicy: 'Never',
       terminationGracePeriodSeconds: 0,
-      containers: [
-        container(BY_PLUGIN, 'PLUGIN', limits[BY_PLUGIN]),
-        container(BY_COMMAND, 'COMMAND', limits[BY_COMMAND]),
-      ],
+      containers: [BY_PLUGIN, BY_SDK, BY_COMMAND].map(container),
     },
   });
   const phase = async (): Promise<string | undefined> => (await api.getPod('default', name)).status?.phase;
@@ -156,7 +154,7 @@ it(
     const devices = Array.from({ length: DEVICES }, (_, index) => `d${String(index)}`);
     plain = await startScriptedPlugin({ pluginDir, resource: BY_COMMAND, devices });
     await plain.register();
-    await until('the plugins to list', async () => (await api.devices()).length === 2 * DEVICES);
+    await until('the plugins to list', async () => (await api.devices()).length === 3 * DEVICES);
     for (let kill = 0; kill < KILLS; kill += 1) {
       const clients = Promise.all(Array.from({ length: CLIENTS }, client));
       const uses = countUses();
@@ -182,7 +180,7 @@ it(
     }
     await until('all pods to be gone', async () => (await api.listPods()).items.length === 0, 60_000);
     await until('all devices to be released', async () => (await api.releases()).length === 0, 60_000);
-    expect((await api.devices()).map(({ state }) => state)).toEqual(Array(2 * DEVICES).fill('Free'));
+    expect((await api.devices()).map(({ state }) => state)).toEqual(Array(3 * DEVICES).fill('Free'));
     // Otherwise nothing was proved.
     expect(checkLog()).toBeGreaterThan(KILLS);
   },

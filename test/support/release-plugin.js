@@ -1,25 +1,51 @@
 /**
- * A plugin that asks for releases, as a process that tests can kill: `release-plugin.js PLUGIN_DIR RESOURCE COUNT LOG`.
- * It serves devices `d0`, `d1`, …, registers whenever its stream is gone, fails a third of the releases, and appends
- * `released DEVICE POD_UID` to the log before it agrees to one.
+ * Plugins that ask for releases, as a process that tests can kill: `release-plugin.js PLUGIN_DIR RESOURCE SDK_RESOURCE COUNT
+ * LOG`. RESOURCE is served by hand: its plugin registers whenever its stream is gone; SDK_RESOURCE by the SDK. Both have
+ * devices `d0`, `d1`, …, fail a third of the releases, and append `released DEVICE POD_UID` to the log before they agree to
+ * one.
  */
 import { appendFileSync, existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { env, servePlugin } from '@devmgr/plugin-sdk';
 import { fail, ScriptedPlugin } from '@devmgr/plugin-sdk/testing';
 
-const [pluginDir = '', resource = '', count = '1', log = ''] = process.argv.slice(2);
+const [pluginDir = '', resource = '', sdkResource = '', count = '1', log = ''] = process.argv.slice(2);
+const devices = Array.from({ length: Number(count) }, (_, index) => `d${index}`);
+
+async function release(name, deviceIds, podUid) {
+  await delay(Math.random() * 30);
+  if (Math.random() < 0.33) fail('not this time')();
+  appendFileSync(log, deviceIds.map((id) => `released ${name}/${id} ${podUid}\n`).join(''));
+}
+
+servePlugin({
+  resource: sdkResource,
+  pluginDir,
+  devices,
+  allocate: (ids) => env({ SCRIPTED_DEVICES: ids.join(',') }),
+  timing: { pollMs: 50, retryFirstMs: 20, retryMaxMs: 200 },
+  lifecycle: {
+    stateDir: join(pluginDir, '..', 'sdk-plugin'),
+    released: (released, { pod }) =>
+      release(
+        sdkResource,
+        released.map(({ id }) => id),
+        pod?.uid ?? '',
+      ),
+    limits: { quarantineAfter: 1000, retryFirstMs: 10, retryMaxMs: 50 },
+  },
+});
 
 const plugin = new ScriptedPlugin({
   pluginDir,
   resource,
   endpoint: 'released.sock',
-  devices: Array.from({ length: Number(count) }, (_, index) => `d${index}`),
+  devices,
   script: {
     options: () => ({ preStartRequired: false, getPreferredAllocationAvailable: false, releaseRequired: true }),
     released: async ({ deviceIds, podUid }) => {
-      await delay(Math.random() * 30);
-      if (Math.random() < 0.33) fail('not this time')();
-      appendFileSync(log, deviceIds.map((id) => `released ${resource}/${id} ${podUid}\n`).join(''));
+      await release(resource, deviceIds, podUid);
       return {};
     },
   },
