@@ -166,6 +166,16 @@ export class Bench {
     if (this.#launcher !== undefined) await this.manager.removeRegistrySockets();
     if (manager) await this.manager.listen();
     else await this.manager.removeSockets();
+    this.#launch();
+  }
+
+  /** Kills the present instance and starts a new one beside the same manager; what the old one has left lies where it was. */
+  async restartPlugin(): Promise<void> {
+    await this.stopPlugin();
+    this.#launch();
+  }
+
+  #launch(): void {
     if (this.#launcher === undefined) return;
     const { recorder } = this.traffic;
     recorder?.note({ kind: 'plugin', event: 'start' });
