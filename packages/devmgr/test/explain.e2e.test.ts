@@ -182,9 +182,9 @@ test('a pod whose plugin is not there yet', async () => {
     Why:         Admission waits for the device plugin of example.com/late, which is not connected or has not listed yet.
     What helps:  Start the device plugin of example.com/late.
     Asked, in the order of serving:
-      Container   Resource           Asked   Listed   Healthy   Held   Free   Outcome   Devices
-      ---------   --------           -----   ------   -------   ----   ----   -------   -------
-      main        example.com/late   1       -        -         -      -      Waits     <none>
+      Container   Resource           Asked   Listed   Healthy   Held   Free   Outcome                Devices
+      ---------   --------           -----   ------   -------   ----   ----   -------                -------
+      main        example.com/late   1       -        -         -      -      Waits for its plugin   <none>
     Now:
       Resource           Listed   Healthy   Held   Reserved   Free   Plugin   Unhealthy devices
       --------           ------   -------   ----   --------   ----   ------   -----------------

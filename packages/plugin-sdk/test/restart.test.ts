@@ -53,7 +53,7 @@ test('the manager ends the stream and lives on', async () => {
   session.close();
   await until('a second registration', () => manager.registrations.length === 2);
   await manager.session(resource);
-  expect(plugin.state).toBe('registered');
+  await until('the plugin to be registered', () => plugin.state === 'registered');
 });
 
 test('a manager that found the plugin by itself opens a second stream and ends the first', async () => {
@@ -74,7 +74,7 @@ test('a manager that found the plugin by itself opens a second stream and ends t
   await until('two streams', () => plugin.streams === 2);
   for (const session of found) session.close();
   await until('one stream', () => plugin.streams === 1);
-  expect(plugin.state).toBe('registered');
+  await until('the plugin to be registered', () => plugin.state === 'registered');
   // The stream that is left is the manager's now: its end makes the plugin register again, and that of the first did not.
   for (const session of manager.sessions) session.close();
   await until('a second registration', () => manager.registrations.length === 2);
@@ -173,7 +173,7 @@ test('a Register call that is never answered is given up when the manager is rep
   await until('the call', () => mute.registrations.length === 1);
   const second = closing(await startFakeManager({ pluginDir }));
   await second.session(resource);
-  expect(plugin.state).toBe('registered');
+  await until('the plugin to be registered', () => plugin.state === 'registered');
 });
 
 test('the plugin comes first, and its socket is wiped when the manager starts', async () => {
@@ -182,7 +182,7 @@ test('the plugin comes first, and its socket is wiped when the manager starts', 
   await until('the socket', async () => (await readdir(pluginDir)).length > 0);
   const manager = closing(await startFakeManager({ pluginDir }));
   await manager.session(resource);
-  expect(plugin.state).toBe('registered');
+  await until('the plugin to be registered', () => plugin.state === 'registered');
 });
 
 test('somebody else takes its socket name', async () => {
@@ -217,7 +217,7 @@ test('found by its socket in plugins_registry, through restarts and refusals', a
   await first.adopt(plugin.socketPath);
   await plugin.registered;
   const session = await first.session(resource);
-  expect(plugin.state).toBe('registered');
+  await until('the plugin to be registered', () => plugin.state === 'registered');
   const before = await stat(plugin.socketPath, { bigint: true });
   session.close();
   // A watcher that lives on takes notice of a new socket only.
