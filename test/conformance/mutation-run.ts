@@ -10,13 +10,18 @@ const TIMEOUT_MS = 20_000;
 const LOOSE_DEVICE = 'gadget-3';
 
 /** Puts checks to one of the plugins of `plugin/`, with hardware that changes when a check wants it to. */
-export async function runOn(plugin: string, checks: readonly Check[], timeoutMs = TIMEOUT_MS): Promise<Report> {
+export function runOn(plugin: string, checks: readonly Check[]): Promise<Report> {
+  return runOnCommand([process.execPath, DEFECTIVE_PLUGIN, plugin], checks);
+}
+
+/** The same with another command. */
+export async function runOnCommand(command: readonly string[], checks: readonly Check[]): Promise<Report> {
   // Short: the name of one socket needs all of the room that is left of a path.
   const rootDir = mkdtempSync('/tmp/dm');
   const bench = new Bench({
     rootDir,
-    launcher: commandLauncher([process.execPath, DEFECTIVE_PLUGIN, plugin]),
-    timeoutMs,
+    launcher: commandLauncher(command),
+    timeoutMs: TIMEOUT_MS,
     hardware: {
       change: (direction) => writeFile(join(rootDir, 'missing-gadgets'), direction === 'remove' ? LOOSE_DEVICE : ''),
     },

@@ -1,7 +1,11 @@
-import { CHECKS } from '@devmgr/conformance';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CHECKS, groupOf } from '@devmgr/conformance';
 import { expect, test } from 'vitest';
 import { listPlugins } from './defects.ts';
-import { checksFor, complaints, mutate, runOn } from './mutation-run.ts';
+import { buildGoPlugin, hasGo } from './go-plugin.ts';
+import { checksFor, complaints, mutate, runOn, runOnCommand } from './mutation-run.ts';
 
 /** `MUTATIONS=NAME,NAME` runs these alone; `MUTATIONS_LEVEL=full` puts every check to every defect, which takes an hour. */
 const chosen = process.env['MUTATIONS']?.split(',');
@@ -19,6 +23,24 @@ test.concurrent.each(good.filter(isChosen))('no check finds anything in the plug
   expect(Object.fromEntries(complaints(report))).toEqual({});
   expect(report.summary.pass).toBeGreaterThan(checks.length / 2);
 });
+
+test.skipIf(!hasGo() || !isChosen('go'))(
+  'no check finds anything in a plugin in Go',
+  { concurrent: true },
+  async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'dm'));
+    try {
+      const report = await runOnCommand(
+        [buildGoPlugin(directory)],
+        CHECKS.filter((check) => groupOf(check) !== 'hardware'),
+      );
+      expect(Object.fromEntries(complaints(report))).toEqual({});
+      expect(report.plugin.resources).toMatchObject([{ name: 'example.com/gopher', devices: 3 }]);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+);
 
 test.concurrent.each(chosenDefects)('the defect $name is found by $fails and by nothing else', async (defect) => {
   const checks = checksFor(defect, { full });
