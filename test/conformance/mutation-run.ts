@@ -35,10 +35,12 @@ export async function runOnCommand(command: readonly string[], checks: readonly 
   }
 }
 
-/** The checks that are put to a defect: `full` all there are; else those of level quick, and those that have to find it. */
+/** The checks that are put to a defect: those of level quick and those that have to find it, or all with `full`. */
 export function checksFor({ fails, only }: Defect, { full }: { full: boolean }): readonly Check[] {
-  if (only !== undefined) return CHECKS.filter((check) => only.includes(check.id) || only.includes(groupOf(check)));
-  return CHECKS.filter(({ id, level }) => full || level === 'quick' || fails.includes(id));
+  return CHECKS.filter((check) => {
+    if (only?.includes(check.id) === true || fails.includes(check.id)) return true;
+    return (only === undefined || only.includes(groupOf(check))) && (full || check.level === 'quick');
+  });
 }
 
 /** Runs them, and answers which were not passed: `id: message: seen`, by id. */

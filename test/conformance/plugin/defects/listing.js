@@ -128,7 +128,12 @@ export const LISTING_DEFECTS = {
       }
     },
   },
-  'lists-what-changed': { fails: ['listing/whole-lists'], Plugin: SendsChanges },
+  'lists-what-changed': {
+    fails: ['listing/whole-lists'],
+    // Without the check that starts the plugin again first: the first instance has had the time to send something.
+    only: ['listing', 'allocation', 'preferred', 'pre-start', 'restart', 'manners', 'hardware', 'compatibility'],
+    Plugin: SendsChanges,
+  },
   'repeats-its-list': { fails: ['listing/no-repeats'], Plugin: Restless },
   'new-ids-each-start': {
     fails: ['listing/stable-ids'],

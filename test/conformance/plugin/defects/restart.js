@@ -196,8 +196,7 @@ export const RESTART_DEFECTS = {
     fails: ['restart/registers-once'],
     Plugin: class extends Gadget {
       async register() {
-        await super.register();
-        if (this.registrations > 0) await super.register();
+        await Promise.all(this.registrations > 0 ? [super.register(), super.register()] : [super.register()]);
       }
     },
   },
