@@ -11,7 +11,7 @@ export interface Defect {
   readonly fails: readonly string[];
   /** Why it is found by more than one. */
   readonly because?: string;
-  /** Ids or groups to run; default: the level `quick` and the checks that have to find it. */
+  /** Ids or groups to run; default: all. Of the level `full`, only checks that have to find it, or that are named here, run. */
   readonly only?: readonly string[];
   /** The plugin ends by itself: wait for it between the checks. */
   readonly untilEnd?: boolean;

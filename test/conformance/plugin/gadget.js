@@ -42,7 +42,8 @@ export class Gadget {
     this.hasCdi = this.writeCdiSpec();
     await this.start();
     while (!this.stopping) {
-      await this.look();
+      // The directory may be away for a moment.
+      await this.look().catch((error) => this.log(error.message));
       await delay(LOOK_EVERY_MS);
     }
   }

@@ -144,18 +144,13 @@ export const REGISTRATION_CHECKS: readonly Check[] = [
     id: 'registration/once',
     level: 'quick',
     severity: 'error',
-    stage: 'drill',
     title: 'The plugin registers each resource once with a manager.',
     why: 'A kubelet of 1.37 answers a second Register on the same socket "already connected", drops the living connection from its books and refuses the path until it is restarted; older ones replace the first. (kubernetes#135437)',
     remedy:
       'Keep one registration going at a time, and none while the manager that accepted you is the one that is there.',
     async run(bench) {
       const { registrations } = await registered(bench);
-      const managers = new Set(registrations.map(({ manager }) => manager));
-      // A second one may have come in since.
-      const accepted = bench.manager.registrations.filter(
-        ({ refused, manager }) => refused === undefined && managers.has(manager),
-      );
+      const accepted = registrations.filter(({ refused }) => refused === undefined);
       return each([...new Set(accepted.map(({ resource }) => resource))], (resource) => {
         const times = accepted
           .filter((one) => one.resource === resource)

@@ -52,7 +52,7 @@ class SlowOnce extends Gadget {
   warm = false;
 
   async allocate(request) {
-    if (!this.warm) await delay(6_000);
+    if (!this.warm) await delay(11_000);
     this.warm = true;
     return super.allocate(request);
   }

@@ -36,15 +36,19 @@ class Restless extends Gadget {
   }
 }
 
-/** At first it sends what it takes for news. */
+/** Once, on its first stream, it sends only what it takes for news. */
 class SendsChanges extends Gadget {
+  hasSent = false;
+
   async *listAndWatch(context) {
-    if (this.serves === 1) setTimeout(() => this.hardwareChanged(), 50).unref();
+    if (!this.hasSent) setTimeout(() => this.hardwareChanged(), 50).unref();
     yield* super.listAndWatch(context);
   }
 
   changedDevices() {
-    return this.serves === 1 ? this.devices().slice(-1) : this.devices();
+    const devices = this.hasSent ? this.devices() : this.devices().slice(-1);
+    this.hasSent = true;
+    return devices;
   }
 }
 
@@ -128,7 +132,12 @@ export const LISTING_DEFECTS = {
       }
     },
   },
-  'lists-what-changed': { fails: ['listing/whole-lists'], Plugin: SendsChanges },
+  'lists-what-changed': {
+    fails: ['listing/whole-lists'],
+    // Without the check that starts the plugin again first: the first instance has had the time to send something.
+    only: ['listing', 'allocation', 'preferred', 'pre-start', 'restart', 'manners', 'hardware', 'compatibility'],
+    Plugin: SendsChanges,
+  },
   'repeats-its-list': { fails: ['listing/no-repeats'], Plugin: Restless },
   'new-ids-each-start': {
     fails: ['listing/stable-ids'],

@@ -138,6 +138,16 @@ export const REGISTRATION_DEFECTS = {
   },
   'two-on-one-socket': { fails: ['registration/one-socket-a-resource'], Plugin: TwoOnOneSocket },
   'long-socket-name': { fails: ['registration/socket-path-fits'], Plugin: LongName },
+  'address-in-use': {
+    fails: ['registration/after-a-kill'],
+    Plugin: class extends Gadget {
+      async start() {
+        if ((await this.identityOf(this.pathOf(this.socketName))) === undefined) return;
+        this.log('bind: address already in use');
+        this.exit(1);
+      }
+    },
+  },
   'gives-up-when-refused': {
     fails: ['registration/tries-again'],
     Plugin: class extends Gadget {
