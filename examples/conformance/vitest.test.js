@@ -5,8 +5,8 @@ import { afterAll, test } from 'vitest';
 import { openPluginSuite } from '@devmgr/conformance';
 
 const minimal = new URL('../plugins/minimal.js', import.meta.url).pathname;
-const command = process.env.PLUGIN?.split(' ') ?? [process.execPath, minimal];
-const suite = openPluginSuite({ command, level: 'quick' });
+const plugin = process.env.PLUGIN?.split(' ') ?? [process.execPath, minimal];
+const suite = openPluginSuite({ plugin, level: 'quick' });
 afterAll(() => suite.close());
 
 for (const check of suite.tests) {

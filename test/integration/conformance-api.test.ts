@@ -85,7 +85,7 @@ test('tests wait for each other, and close leaves nothing behind', async () => {
   const temporary = mkdtempSync('/tmp/a'); // short enough to be used
   vi.stubEnv('TMPDIR', temporary);
   const suite = openPluginSuite({
-    command: [process.execPath, MINIMAL],
+    plugin: [process.execPath, MINIMAL],
     only: ['registration/registers', 'restart/registers-again'],
   });
   try {
@@ -102,8 +102,8 @@ test('tests wait for each other, and close leaves nothing behind', async () => {
 }, 60_000);
 
 test('a failure is a CheckFailed that carries its result', async () => {
-  const command = [process.execPath, badName()];
-  const suite = openPluginSuite({ command, only: ['registration/resource-name'], timeoutMs: 5_000 });
+  const plugin = [process.execPath, badName()];
+  const suite = openPluginSuite({ plugin, only: ['registration/resource-name'], timeoutMs: 5_000 });
   try {
     const failure = await suite.tests[0]?.run().catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(CheckFailed);
@@ -114,6 +114,6 @@ test('a failure is a CheckFailed that carries its result', async () => {
 }, 60_000);
 
 test('names that do not exist are refused at once', async () => {
-  expect(() => openPluginSuite({ command: ['true'], only: ['nonsense'] })).toThrow(/no check or group "nonsense"/);
+  expect(() => openPluginSuite({ plugin: ['true'], only: ['nonsense'] })).toThrow(/no check or group "nonsense"/);
   await expect(openManagerSuite({ dir: join(dir, 'none') })).rejects.toThrow(/no manager answers on/);
 });

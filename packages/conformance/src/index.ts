@@ -3,6 +3,8 @@ export { CHECKS, selectChecks, selectFrom } from './catalogue.ts';
 export type { Selection } from './catalogue.ts';
 export { GROUPS, LEVELS, STAGES, groupOf } from './check.ts';
 export type { Check, Group, Level, Outcome, Severity, Stage } from './check.ts';
+export { testPlugin } from './test-plugin.ts';
+export type { TestPluginOptions } from './test-plugin.ts';
 export { runChecks } from './suite.ts';
 export type { SuiteOptions } from './suite.ts';
 
@@ -51,7 +53,8 @@ export { runManagerChecks } from './manager/run-manager-checks.ts';
 export type { ManagerCheck, ManagerSuiteOptions } from './manager/run-manager-checks.ts';
 
 // For test runners.
-export { openManagerSuite, openPluginSuite, temporaryRoot } from './runner/open-suite.ts';
+export { openManagerSuite, openPluginSuite } from './runner/open-suite.ts';
 export type { OpenSuiteOptions, PluginSuiteOptions } from './runner/open-suite.ts';
 export { CheckFailed } from './runner/test-suite.ts';
 export type { SuiteTest, TestSuite } from './runner/test-suite.ts';
+export { temporaryRoot } from './bench/temporary-root.ts';

@@ -52,3 +52,11 @@ test('a command that is no plugin fails one check, and the rest is skipped', asy
   expect(report.checks[0]?.seen).toContain('no hardware here');
   expect(report.summary).toMatchObject({ fail: 1, warn: 0 });
 }, 90_000);
+
+test('a hardware command that fails is the fault of who gave it', async () => {
+  const hardware = hardwareCommand('echo no such switch >&2; false', 10_000);
+  await expect(hardware.change('remove')).rejects.toMatchObject({
+    code: 'USAGE',
+    message: '--hardware-change failed with "remove" (exit code 1): no such switch',
+  });
+});

@@ -44,6 +44,18 @@ test('the list has all checks, or those that were named', async () => {
   ).toBe(true);
 });
 
+test('where the system forbids private views, it says what else can be done', async () => {
+  // An `unshare` that refuses as a hardened kernel does.
+  const directory = temporaryDirectory();
+  const refusal = '#!/bin/sh\necho "unshare: unshare failed: Operation not permitted" >&2\nexit 1\n';
+  writeFileSync(join(directory, 'unshare'), refusal, { mode: 0o755 });
+  const env = { PATH: `${directory}:${process.env['PATH'] ?? ''}` };
+  const ended = await devmgr(['test', '--', 'sh', '-c', 'true'], { env });
+  expect(ended).toMatchObject({ code: 1, stdout: '' });
+  expect(ended.stderr).toContain('unshare failed: Operation not permitted');
+  expect(ended.stderr).toContain('use --attach');
+});
+
 describe.skipIf(!possible)('on a plugin of its own', () => {
   test('a good plugin passes, and the report goes where it is wanted', async () => {
     const directory = temporaryDirectory();

@@ -13,6 +13,8 @@ import { Traffic } from './traffic.ts';
 
 /** After the last sign of a plugin that starts, so long nothing more may come for it to count as complete. */
 const SETTLED_AFTER_MS = 300;
+/** After a registration that no kubelet would take, so long a better one may follow. */
+const HOPELESS_AFTER_MS = 3_000;
 const LOOK_EVERY_MS = 10;
 const PROBE_MS = 2_000;
 /** From the loss of its connection to the end of its process. */
@@ -164,6 +166,16 @@ export class Bench {
     if (this.#launcher !== undefined) await this.manager.removeRegistrySockets();
     if (manager) await this.manager.listen();
     else await this.manager.removeSockets();
+    this.#launch();
+  }
+
+  /** Kills the present instance and starts a new one beside the same manager; what the old one has left lies where it was. */
+  async restartPlugin(): Promise<void> {
+    await this.stopPlugin();
+    this.#launch();
+  }
+
+  #launch(): void {
     if (this.#launcher === undefined) return;
     const { recorder } = this.traffic;
     recorder?.note({ kind: 'plugin', event: 'start' });
@@ -236,8 +248,8 @@ export class Bench {
   /** Waits until every known resource, or on the first start all that seem to come, has a session with a list. */
   async #settled(): Promise<readonly PluginSession[]> {
     try {
-      const done = await this.until(() => this.#isSettled());
-      if (!done) throw new NotReady(this.#whatIsMissing());
+      await this.until(() => this.#isSettled() || this.#isHopeless());
+      if (!this.#isSettled()) throw new NotReady(this.#whatIsMissing());
     } catch (error) {
       this.#failedStarts += 1;
       this.#lastFailure = error instanceof Error ? error.message : String(error);
@@ -268,6 +280,14 @@ export class Bench {
         refused === undefined && session?.stream.latest === undefined && session?.stream.live !== false,
     );
     return !waiting && this.traffic.nowMs() - lastSignMs >= SETTLED_AFTER_MS;
+  }
+
+  /** Whether all that registered was refused for what it is, and nothing else seems to come. */
+  #isHopeless(): boolean {
+    const { current } = this.manager;
+    const [first] = current;
+    const allRefused = current.every(({ refused, malformed }) => refused !== undefined && malformed === true);
+    return first !== undefined && allRefused && this.traffic.nowMs() - first.atMs >= HOPELESS_AFTER_MS;
   }
 
   #whatIsMissing(): string {

@@ -29,6 +29,8 @@ export interface Registration {
   probe?: UnixProbe;
   /** Why it was refused; undefined while under way and when accepted. */
   refused?: string;
+  /** It was refused for what it says: version or resource name. */
+  malformed?: boolean;
   session?: PluginSession;
 }
 
@@ -189,12 +191,9 @@ export class TestManager {
         registration.probe = probe;
       });
       if (this.refuse !== undefined) throw new Error(this.refuse);
-      if (registration.version !== API_VERSION) {
-        const asked = `requested API version ${goQuote(registration.version)} is not supported by kubelet.`;
-        throw new Error(`${asked} Supported version is ["${API_VERSION}"]`);
-      }
-      const name = checkResourceName(registration.resource);
-      if (!name.ok) throw new Error(name.message);
+      const problem = problemOf(registration);
+      registration.malformed = problem !== undefined;
+      if (problem !== undefined) throw new Error(problem);
       const session = await dialPlugin({ ...registration, ...this.#options });
       await probing;
       if (manager === this.#incarnation && this.listening) registration.session = session;
@@ -245,4 +244,14 @@ async function removeSockets(dir: string): Promise<void> {
     const path = join(dir, name);
     if ((await lstat(path).catch(() => undefined))?.isSocket() === true) await unlink(path).catch(() => undefined);
   }
+}
+
+/** Why a kubelet refuses a registration before it dials, in its words; undefined when it does not. (kubelet: device plugin registration) */
+function problemOf({ version, resource }: Registration): string | undefined {
+  if (version !== API_VERSION) {
+    const asked = `requested API version ${goQuote(version)} is not supported by kubelet.`;
+    return `${asked} Supported version is ["${API_VERSION}"]`;
+  }
+  const name = checkResourceName(resource);
+  return name.ok ? undefined : name.message;
 }

@@ -2,6 +2,7 @@ import type { PluginSession } from '../bench/plugin-session.ts';
 import { numaNodesOfMachine } from '../bench/numa-nodes.ts';
 import { quietTime } from '../bench/quiet-time.ts';
 import { kubeletRestart } from '../bench/restart-drill.ts';
+import { secondLife } from '../bench/second-life.ts';
 import { startup } from '../bench/startup.ts';
 import { bad, good, moot, type Check } from '../check.ts';
 import { each } from './each.ts';
@@ -244,24 +245,21 @@ export const LISTING_CHECKS: readonly Check[] = [
     id: 'listing/stable-ids',
     level: 'quick',
     severity: 'error',
-    stage: 'fresh',
-    title: 'Devices keep their ids when the plugin is restarted.',
+    stage: 'drill',
+    title: 'Devices keep their ids when the plugin is started again.',
     why: 'Assignments are kept by id: with new ones, containers hold devices that are gone and others are given twice. (kubelet: checkpoint)',
     remedy: 'Make ids from what stays with the device, not from a counter, a time or a random number.',
     async run(bench) {
-      if (!bench.launched) return moot('not tested: the plugin was not started by the test');
-      const { sessions } = await bench.observe(startup);
-      const again = await bench.ready();
-      const known = sessions.filter(({ resource }) => again.some((session) => session.resource === resource));
-      if (known.length === 0) return moot('not tested: there are no two lists to compare');
-      return each(known, ({ resource, stream }) => {
-        const then = new Set(stream.lists[0]?.devices.map(({ ID }) => ID));
-        const now = new Set(again.find((session) => session.resource === resource)?.devices.map(({ ID }) => ID));
+      const { before, after } = await bench.observe(secondLife);
+      if (after.length === 0) return moot('not tested: it did not register when it was started again');
+      return each(after, ({ resource, stream }) => {
+        const then = new Set(before.find((session) => session.resource === resource)?.devices.map(({ ID }) => ID));
+        const now = new Set(stream.lists[0]?.devices.map(({ ID }) => ID));
         const kept = [...then].filter((id) => now.has(id));
         return kept.length > 0 || then.size === 0 || now.size === 0
           ? undefined
           : `${resource}: ${[...then].slice(0, 3).join(', ')} before, ${[...now].slice(0, 3).join(', ')} after`;
-      }).outcome('the same ids', 'no id outlived the restart of the plugin');
+      }).outcome('the same ids', 'no id outlived the plugin');
     },
   },
 ];

@@ -1,5 +1,6 @@
 import type { PluginEnded } from '../bench/bench-errors.ts';
 import { lateManager, refusal } from '../bench/manager-trouble.ts';
+import { secondLife } from '../bench/second-life.ts';
 import { bad, good, moot, type Check } from '../check.ts';
 
 /** So many calls in some seconds are a loop without a pause. */
@@ -7,6 +8,28 @@ const HOT_ATTEMPTS = 50;
 
 /** What a plugin does when it cannot register at first. */
 export const REGISTRATION_TROUBLE_CHECKS: readonly Check[] = [
+  {
+    id: 'registration/after-a-kill',
+    level: 'quick',
+    severity: 'error',
+    stage: 'drill',
+    title: 'A plugin that was killed registers when it is started again.',
+    why: 'Its old socket lies where it was: a plugin that does not remove it fails with "address already in use" until somebody else does. (Linux: unix(7))',
+    remedy: 'Remove your socket file before you bind it.',
+    async run(bench) {
+      const { missing, registrations, ended: end, tookMs } = await bench.observe(secondLife);
+      if (end !== undefined) return ended(end, 'when it was started again');
+      const took = `${(tookMs / 1000).toFixed(1)} s`;
+      if (missing.length === 0) return good(`back after ${took}`);
+      const refused = registrations.flatMap(({ resource, refused: why }) =>
+        why === undefined ? [] : [`${resource} was refused: ${why}`],
+      );
+      return bad(`not back ${took} after it was started again`, [
+        `missing: ${missing.join(', ')}`,
+        ...new Set(refused),
+      ]);
+    },
+  },
   {
     id: 'registration/tries-again',
     level: 'full',

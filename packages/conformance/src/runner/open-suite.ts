@@ -1,11 +1,9 @@
-import { mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { DevmgrError } from '@devmgr/core';
 import { Bench } from '../bench/bench.ts';
-import { hardwareCommand } from '../bench/hardware-switch.ts';
-import { commandLauncher } from '../bench/running-plugin.ts';
+import type { HardwareSwitch } from '../bench/hardware-switch.ts';
+import { commandLauncher, type PluginLauncher } from '../bench/running-plugin.ts';
+import { temporaryRoot } from '../bench/temporary-root.ts';
 import { CHECKS, selectFrom } from '../catalogue.ts';
 import type { Level } from '../check.ts';
 import { ManagerBench, findManager } from '../manager/manager-bench.ts';
@@ -29,12 +27,12 @@ export interface OpenSuiteOptions {
 }
 
 export interface PluginSuiteOptions extends OpenSuiteOptions {
-  /** The plugin and its arguments, as on a command line. */
-  readonly command: readonly string[];
-  /** Its environment. Default: this process's. */
+  /** The words of the plugin's command, or another way to start it. */
+  readonly plugin: readonly string[] | PluginLauncher;
+  /** Of the command. Default: this process's. */
   readonly env?: NodeJS.ProcessEnv | undefined;
-  /** A shell command that makes the hardware change: called with `remove`, then with `add`. */
-  readonly hardwareChange?: string | undefined;
+  /** Makes the hardware change; `hardwareCommand` makes one of a shell command. */
+  readonly hardware?: HardwareSwitch | undefined;
 }
 
 const TIMEOUT_MS = 30_000;
@@ -46,7 +44,7 @@ const TIMEOUT_MS = 30_000;
  * @throws DevmgrError for a check or group that does not exist.
  */
 export function openPluginSuite(options: PluginSuiteOptions): TestSuite {
-  const { command, env, hardwareChange, timeoutMs = TIMEOUT_MS, strict = false } = options;
+  const { plugin, env, hardware, timeoutMs = TIMEOUT_MS, strict = false } = options;
   const checks = inStages(chosen(CHECKS, options));
   const stop = new AbortController();
   let opened: { readonly bench: Bench; readonly rootDir: string } | undefined;
@@ -54,9 +52,9 @@ export function openPluginSuite(options: PluginSuiteOptions): TestSuite {
     const rootDir = temporaryRoot();
     const bench = new Bench({
       rootDir,
-      launcher: commandLauncher(command, { env }),
+      launcher: 'launch' in plugin ? plugin : commandLauncher(plugin, { env }),
       timeoutMs,
-      hardware: hardwareChange === undefined ? undefined : hardwareCommand(hardwareChange, timeoutMs),
+      hardware,
       signal: stop.signal,
     });
     opened = { bench, rootDir };
@@ -106,10 +104,4 @@ function chosen<C extends Parameters<typeof selectFrom>[0][number]>(
   throw new DevmgrError('USAGE', `there is no check or group "${unknown.join('", "')}"`, {
     remedy: 'docs/checks.md has them all.',
   });
-}
-
-/** A new directory to stand for /var/lib/kubelet; short, since sockets lie below it. Who makes it removes it. */
-export function temporaryRoot(): string {
-  const parent = Buffer.byteLength(tmpdir()) <= 12 ? tmpdir() : '/tmp';
-  return mkdtempSync(join(parent, 'dmt-'));
 }
