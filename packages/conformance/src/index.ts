@@ -51,3 +51,10 @@ export { ManagerBench, findManager } from './manager/manager-bench.ts';
 export type { ManagerBenchOptions, ManagerDirectories } from './manager/manager-bench.ts';
 export { runManagerChecks } from './manager/run-manager-checks.ts';
 export type { ManagerCheck, ManagerSuiteOptions } from './manager/run-manager-checks.ts';
+
+// For test runners.
+export { openManagerSuite, openPluginSuite } from './runner/open-suite.ts';
+export type { OpenSuiteOptions, PluginSuiteOptions } from './runner/open-suite.ts';
+export { CheckFailed } from './runner/test-suite.ts';
+export type { SuiteTest, TestSuite } from './runner/test-suite.ts';
+export { temporaryRoot } from './bench/temporary-root.ts';

@@ -23,15 +23,12 @@ export async function runChecks(options: SuiteOptions): Promise<Report> {
   const { bench, checks } = options;
   const startedMs = performance.now();
   const results = new Map<Check, CheckResult>();
-  for (const stage of STAGES) {
-    for (const check of checks.filter((one) => (one.stage ?? 'observe') === stage)) {
-      bench.signal.throwIfAborted();
-      options.onStart?.(check, results.size, checks.length);
-      if (stage === 'fresh' || stage === 'destructive') bench.spoil();
-      const result = toResult(check, await judge(check, bench));
-      results.set(check, result);
-      options.onResult?.(result);
-    }
+  for (const check of inStages(checks)) {
+    bench.signal.throwIfAborted();
+    options.onStart?.(check, results.size, checks.length);
+    const result = await runCheck(check, bench);
+    results.set(check, result);
+    options.onResult?.(result);
   }
   const ordered = checks.flatMap((check) => results.get(check) ?? []);
   return {
@@ -39,6 +36,17 @@ export async function runChecks(options: SuiteOptions): Promise<Report> {
     checks: ordered,
     summary: summarize(ordered, (performance.now() - startedMs) / 1000),
   };
+}
+
+/** Checks in the order in which they may follow one another on one bench. */
+export function inStages(checks: readonly Check[]): readonly Check[] {
+  return STAGES.flatMap((stage) => checks.filter((one) => (one.stage ?? 'observe') === stage));
+}
+
+/** Puts one check to the plugin; rejects as {@link runChecks}. */
+export async function runCheck(check: Check, bench: Bench): Promise<CheckResult> {
+  if (check.stage === 'fresh' || check.stage === 'destructive') bench.spoil();
+  return toResult(check, await judge(check, bench));
 }
 
 /** An outcome, with what only the engine knows: that the plugin died over it. */

@@ -1,10 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import { DevmgrError } from '@devmgr/core';
 import { Bench } from './bench/bench.ts';
 import type { HardwareSwitch } from './bench/hardware-switch.ts';
 import { commandLauncher, type PluginLauncher } from './bench/running-plugin.ts';
+import { temporaryRoot } from './bench/temporary-root.ts';
 import { selectChecks, type Selection } from './catalogue.ts';
 import type { Report } from './report/report.ts';
 import { runChecks, type SuiteOptions } from './suite.ts';
@@ -32,7 +31,7 @@ export async function testPlugin(options: TestPluginOptions): Promise<Report> {
   });
   if (unknown.length > 0) throw new DevmgrError('USAGE', `there is no check or group "${unknown.join('", "')}"`);
   const launcher = 'launch' in options.plugin ? options.plugin : commandLauncher(options.plugin, { env: options.env });
-  const rootDir = await temporaryRoot();
+  const rootDir = temporaryRoot();
   const bench = new Bench({
     rootDir,
     launcher,
@@ -46,9 +45,4 @@ export async function testPlugin(options: TestPluginOptions): Promise<Report> {
     await bench.close();
     await rm(rootDir, { recursive: true, force: true, maxRetries: 3 });
   }
-}
-
-/** A new directory to stand for /var/lib/kubelet: a short one, since sockets lie below it. */
-async function temporaryRoot(): Promise<string> {
-  return mkdtemp(join(Buffer.byteLength(tmpdir()) <= 12 ? tmpdir() : '/tmp', 'dmt-'));
 }

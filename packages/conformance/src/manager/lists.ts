@@ -4,7 +4,7 @@ import type { ManagerBench } from './manager-bench.ts';
 import type { ManagerCheck } from './run-manager-checks.ts';
 
 /** How long a stream has to stay open to count as kept. */
-const KEPT_MS = 1_500;
+const KEPT_MS = 700;
 /** Of a large list, until it is shown. */
 const LARGE_WITHIN_MS = 30_000;
 

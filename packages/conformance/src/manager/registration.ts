@@ -14,7 +14,7 @@ import type { ManagerCheck } from './run-manager-checks.ts';
 const REFUSED_WITHIN_MS = 15_000;
 /** A manager that answers at once, on a loaded machine. */
 const AT_ONCE_MS = 5_000;
-const SLOW_MS = 3_000;
+const SLOW_MS = 2_000;
 
 const SOCKET = '/var/lib/kubelet/device-plugins/kubelet.sock';
 /** Who sends what. (grpc-go before and since 1.57, C core, tonic, grpc-java, URLs) */
@@ -40,7 +40,7 @@ export const REGISTRATION_CHECKS: readonly ManagerCheck[] = [
     remedy: 'In Register dial the endpoint and call GetDevicePluginOptions; then open ListAndWatch and keep it.',
     async run(bench) {
       const plugin = await bench.registered();
-      await bench.pause(1_000);
+      await bench.pause(700);
       const calls = plugin.calls.map(({ method }) => method);
       return calls.join(', ') === 'GetDevicePluginOptions, ListAndWatch'
         ? good('options, then the list')

@@ -23,7 +23,7 @@ export async function runManagerChecks({ bench, checks, onStart, onResult }: Man
   for (const check of checks) {
     bench.signal.throwIfAborted();
     onStart?.(check);
-    const result = toResult(check, await judge(check, bench));
+    const result = await runManagerCheck(check, bench);
     results.push(result);
     onResult?.(result);
   }
@@ -33,6 +33,11 @@ export async function runManagerChecks({ bench, checks, onStart, onResult }: Man
     checks: results,
     summary: summarize(results, (performance.now() - startedMs) / 1000),
   };
+}
+
+/** Puts one check to the manager; rejects as {@link runManagerChecks}. */
+export async function runManagerCheck(check: ManagerCheck, bench: ManagerBench): Promise<CheckResult> {
+  return toResult(check, await judge(check, bench));
 }
 
 async function judge(check: ManagerCheck, bench: ManagerBench): Promise<Outcome> {

@@ -16,11 +16,18 @@ export interface RecordedRegistration {
   readonly reachable: boolean;
 }
 
+/** One ListAndWatch as it was recorded. */
+export interface RecordedStream {
+  readonly call: RecordedCall;
+  /** When something happened to the manager or the plugin was ended: what comes later is a consequence, not a habit. */
+  readonly untilMs: number;
+}
+
 /** What the plugin did beside one manager. */
 export interface RecordedStay {
   readonly registrations: readonly RecordedRegistration[];
   /** By resource, in the order of their opening. */
-  readonly streams: ReadonlyMap<string, readonly RecordedCall[]>;
+  readonly streams: ReadonlyMap<string, readonly RecordedStream[]>;
   /** When and how it ended by itself beside this manager, from its start on. */
   readonly crash: { readonly afterMs: number; readonly how: string } | undefined;
 }
@@ -85,18 +92,18 @@ export function answerOf(call: RecordedCall): Buffer | undefined {
   return call.messages.find(({ from }) => from !== call.from)?.bytes;
 }
 
-/** The events in the life of the first instance: all when none was started or only one. */
-function firstInstance(events: readonly RecordedEvent[]): readonly RecordedEvent[] {
-  const starts = events.flatMap((event, index) => (event.kind === 'plugin' && event.event === 'start' ? [index] : []));
-  const end = events.findIndex((event, index) => {
-    if (event.kind !== 'plugin' || index <= (starts[0] ?? 0)) return false;
-    return event.event !== 'crash';
-  });
-  return end === -1 ? events : events.slice(0, end);
+/** The events in the life of the first instance: all when none was started or only one; and when it was ended. */
+function firstInstance(events: readonly RecordedEvent[]): {
+  readonly events: readonly RecordedEvent[];
+  readonly endMs: number;
+} {
+  const start = events.findIndex((event) => event.kind === 'plugin' && event.event === 'start');
+  const end = events.findIndex((event, index) => index > start && event.kind === 'plugin' && event.event !== 'crash');
+  return { events: end === -1 ? events : events.slice(0, end), endMs: events[end]?.atMs ?? Infinity };
 }
 
 /** What happened beside each manager that the instance met. */
-function staysOf(events: readonly RecordedEvent[]): readonly RecordedStay[] {
+function staysOf({ events, endMs }: ReturnType<typeof firstInstance>): readonly RecordedStay[] {
   const startIndex = events.findIndex((event) => event.kind === 'plugin' && event.event === 'start');
   const stays: { readonly sinceMs: number; readonly events: RecordedEvent[] }[] = [];
   let listening = false;
@@ -108,12 +115,15 @@ function staysOf(events: readonly RecordedEvent[]): readonly RecordedStay[] {
     if (begins) stays.push({ sinceMs: event.atMs, events: [] });
     else stays.at(-1)?.events.push(event);
   });
-  return stays.map(({ sinceMs, events: own }) => stayOf(sinceMs, own));
+  return stays.map(({ sinceMs, events: own }) => {
+    const next = events.find((event) => event.kind === 'manager' && event.atMs > sinceMs);
+    return stayOf(sinceMs, next?.atMs ?? endMs, own);
+  });
 }
 
-function stayOf(sinceMs: number, events: readonly RecordedEvent[]): RecordedStay {
+function stayOf(sinceMs: number, untilMs: number, events: readonly RecordedEvent[]): RecordedStay {
   const registrations: RecordedRegistration[] = [];
-  const streams = new Map<string, RecordedCall[]>();
+  const streams = new Map<string, RecordedStream[]>();
   let crash: RecordedStay['crash'];
   for (const event of events) {
     if (event.kind === 'plugin' && event.event === 'crash')
@@ -135,7 +145,7 @@ function stayOf(sinceMs: number, events: readonly RecordedEvent[]): RecordedStay
       registrations.push({ afterMs: Math.max(0, call.atMs - sinceMs), call, request, reachable });
     }
     if (call.method === listAndWatch.path && call.resource !== undefined)
-      streams.set(call.resource, [...(streams.get(call.resource) ?? []), call]);
+      streams.set(call.resource, [...(streams.get(call.resource) ?? []), { call, untilMs }]);
   }
   return { registrations, streams, crash };
 }

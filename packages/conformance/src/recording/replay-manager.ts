@@ -76,8 +76,11 @@ class Replay {
   readonly #running = new Set<Promise<void>>();
   readonly #differences = new Map<string, Difference>();
   readonly #claimed = new Set<Registration>();
+  /** The registration of each resource that was expected last, of the present instance and manager. */
+  readonly #registered = new Map<string, Registration>();
   #plugin: RunningPlugin | undefined;
   #stopping = false;
+  #startedMs = 0;
   /** Whether the present instance is to end by itself. */
   #crashes = false;
   #compared = 0;
@@ -158,6 +161,8 @@ class Replay {
 
   #start(): void {
     this.#stopping = false;
+    this.#startedMs = this.#traffic.nowMs();
+    this.#registered.clear();
     this.#plugin = this.#options.launcher.launch(this.#options.rootDir);
   }
 
@@ -178,9 +183,11 @@ class Replay {
   async #playManager({ event, clean, leavesSocket }: ManagerLine): Promise<void> {
     switch (event) {
       case 'start':
+        this.#registered.clear();
         await this.#manager.listen({ clean: clean !== false });
         return;
       case 'socket-anew':
+        this.#registered.clear();
         await this.#manager.recreateSocket();
         return;
       case 'end':
@@ -206,6 +213,7 @@ class Replay {
       return;
     }
     this.#claimed.add(found);
+    this.#registered.set(recorded.resourceName, found);
     const { version, options } = recorded;
     for (const one of diffValues(
       what,
@@ -222,10 +230,8 @@ class Replay {
     const taken = new Set(this.#sessions.values());
     let registration: Registration | undefined;
     const there = await this.#until(() => {
-      registration = this.#manager.current.findLast(
-        (one) => one.resource === call.resource && one.session !== undefined,
-      );
-      return registration !== undefined;
+      registration = this.#registered.get(call.resource ?? '') ?? this.#found(call.resource);
+      return registration?.session !== undefined || registration?.refused !== undefined;
     });
     if (!there || registration?.session === undefined) return undefined;
     let { session } = registration;
@@ -241,12 +247,20 @@ class Replay {
     return session;
   }
 
+  /** A plugin of plugins_registry does not call Register: the manager finds it. */
+  #found(resource: string | undefined): Registration | undefined {
+    return this.#manager.current.findLast(
+      (one) => one.way === 'registry' && one.resource === resource && one.atMs >= this.#startedMs,
+    );
+  }
+
   async #call(call: RecordedCall): Promise<void> {
     const isNew = !this.#sessions.has(call.connection);
     // A recorded call that failed to reach the plugin needs none now either.
     const session = await this.#sessionFor(call).catch((error: unknown) => {
-      if (error instanceof RpcError) return undefined;
-      throw error;
+      this.#options.signal.throwIfAborted();
+      if (error instanceof PluginGone) throw error;
+      return undefined;
     });
     if (session === undefined) {
       if (answerOf(call) !== undefined) {

@@ -13,8 +13,14 @@ import {
   pluginregistration,
 } from '@devmgr/wire';
 import type { CallContext, MethodShape, ServiceBinding, ServiceShape, UnixServer } from '@devmgr/wire';
-import { RecordedPlugin, answerOf, type RecordedRegistration, type RecordedStay } from './recorded-plugin.ts';
-import type { RecordedCall, Recording } from './recording.ts';
+import {
+  RecordedPlugin,
+  answerOf,
+  type RecordedRegistration,
+  type RecordedStay,
+  type RecordedStream,
+} from './recorded-plugin.ts';
+import type { Recording } from './recording.ts';
 
 /** A new kubelet.sock is noticed within this time. */
 const LOOK_EVERY_MS = 50;
@@ -62,6 +68,8 @@ class Replay {
   readonly #servers = new Map<string, UnixServer>();
   /** How many streams of a resource were opened beside the present manager. */
   readonly #opened = new Map<string, number>();
+  /** Aborted when the next manager comes. */
+  #left = new AbortController();
   #stay: RecordedStay | undefined;
   #met = 0;
 
@@ -75,15 +83,14 @@ class Replay {
     const kubeletSocket = join(rootDir, 'device-plugins', 'kubelet.sock');
     let known: string | undefined;
     let crash: string | undefined;
-    let leave = new AbortController();
     await this.#serveRegistry();
     try {
       for (;;) {
         const identity = await identityOf(kubeletSocket);
         if (identity !== undefined && identity !== known) {
-          leave.abort();
-          leave = new AbortController();
-          this.#live(leave.signal, (how) => (crash = how));
+          this.#left.abort();
+          this.#left = new AbortController();
+          this.#live(this.#left.signal, (how) => (crash = how));
         }
         known = identity;
         await delay(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
@@ -91,7 +98,7 @@ class Replay {
         if (signal.aborted) return { by: 'signal' };
       }
     } finally {
-      leave.abort();
+      this.#left.abort();
     }
   }
 
@@ -211,41 +218,35 @@ class Replay {
     throw new RpcError(call.end.code, call.end.text);
   }
 
-  /** The nth stream beside this manager as the nth of the recording, later ones as the last. */
+  /**
+   * The nth stream beside this manager as the nth of the recording, later ones as the last. An end that followed from
+   * what happened to the recorded manager follows here from the coming of the next one.
+   */
   async *#lists(resources: readonly string[], { signal }: CallContext): AsyncGenerator<Buffer> {
-    const call = resources.map((resource) => this.#nextStream(resource)).find((one) => one !== undefined);
-    if (call === undefined) {
-      await ended(signal);
-      return;
-    }
+    const stream = resources.map((resource) => this.#nextStream(resource)).find((one) => one !== undefined);
+    if (stream === undefined) return ended(signal);
+    const { call, untilMs } = stream;
+    const left = this.#left.signal;
     let nowMs = call.atMs;
     for (const { atMs, from, bytes } of call.messages) {
-      if (from !== 'plugin') continue;
+      if (from !== 'plugin' || atMs > untilMs) continue;
       await this.#pause(atMs - nowMs, signal);
       if (signal.aborted) return;
       nowMs = atMs;
       yield bytes;
     }
-    if (call.end?.by !== 'plugin') {
-      await ended(signal);
-      return;
-    }
-    await this.#pause(call.end.atMs - nowMs, signal);
+    if (call.end?.by !== 'plugin') return ended(signal);
+    if (call.end.atMs <= untilMs) await this.#pause(call.end.atMs - nowMs, signal);
+    else await ended(AbortSignal.any([signal, left])).catch(() => undefined);
     if (call.end.code !== RpcCode.OK) throw new RpcError(call.end.code, call.end.text);
   }
 
-  #nextStream(resource: string): RecordedCall | undefined {
+  #nextStream(resource: string): RecordedStream | undefined {
     const number = this.#opened.get(resource) ?? 0;
     this.#opened.set(resource, number + 1);
     const here = this.#stay?.streams.get(resource) ?? [];
-    return (
-      here[number] ??
-      here.at(-1) ??
-      this.#plugin.stays
-        .findLast((one) => one.streams.has(resource))
-        ?.streams.get(resource)
-        ?.at(-1)
-    );
+    const elsewhere = this.#plugin.stays.findLast(({ streams }) => streams.has(resource))?.streams.get(resource);
+    return here[number] ?? here.at(-1) ?? elsewhere?.at(-1);
   }
 
   /** Waits for a recorded time at the speed of the replay, until this signal or that of the whole aborts. */

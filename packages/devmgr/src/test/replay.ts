@@ -1,12 +1,18 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { commandLauncher, readRecording, replayManager, replayPlugin, type Recording } from '@devmgr/conformance';
+import {
+  commandLauncher,
+  readRecording,
+  replayManager,
+  replayPlugin,
+  temporaryRoot,
+  type Recording,
+} from '@devmgr/conformance';
 import { DevmgrError } from '@devmgr/core';
 import { note, print, type CommandContext } from '../context.ts';
 import { EXIT_CODES } from '../exit-codes.ts';
 import { Interruption } from '../interrupt.ts';
 import { oneLine } from '../output/table.ts';
-import { temporaryRoot } from './temporary-root.ts';
 
 export interface ReplayCommandOptions {
   readonly manager?: boolean;

@@ -1,6 +1,15 @@
 import { rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { Bench, CHECKS, Recorder, commandLauncher, hardwareCommand, hasPassed, runChecks } from '@devmgr/conformance';
+import {
+  Bench,
+  CHECKS,
+  Recorder,
+  commandLauncher,
+  hardwareCommand,
+  hasPassed,
+  runChecks,
+  temporaryRoot,
+} from '@devmgr/conformance';
 import { DevmgrError } from '@devmgr/core';
 import { probeUnix } from '@devmgr/wire';
 import { note, type CommandContext } from '../context.ts';
@@ -8,7 +17,6 @@ import { EXIT_CODES } from '../exit-codes.ts';
 import { Interruption } from '../interrupt.ts';
 import { findCommand } from '../run/find-command.ts';
 import { deliver, shellWord } from './deliver.ts';
-import { temporaryRoot } from './temporary-root.ts';
 import { select, type TestOptions } from './test-options.ts';
 import { TestProgress } from './test-progress.ts';
 

@@ -4,6 +4,5 @@ import { join } from 'node:path';
 
 /** A new directory to stand for /var/lib/kubelet; short, since sockets lie below it. Who makes it removes it. */
 export function temporaryRoot(): string {
-  const parent = Buffer.byteLength(tmpdir()) <= 12 ? tmpdir() : '/tmp';
-  return mkdtempSync(join(parent, 'dmt-'));
+  return mkdtempSync(join(Buffer.byteLength(tmpdir()) <= 12 ? tmpdir() : '/tmp', 'dmt-'));
 }
