@@ -1,7 +1,11 @@
 import { GROUPS, groupOf, type Check, type Level } from './check.ts';
 import { ALLOCATION_CHECKS } from './checks/allocation.ts';
+import { COMPATIBILITY_CHECKS } from './checks/compatibility.ts';
+import { HARDWARE_CHECKS } from './checks/hardware.ts';
 import { LISTING_CHECKS } from './checks/listing.ts';
 import { MANNERS_CHECKS } from './checks/manners.ts';
+import { PRE_START_CHECKS } from './checks/pre-start.ts';
+import { PREFERRED_CHECKS } from './checks/preferred.ts';
 import { REGISTRATION_CHECKS } from './checks/registration.ts';
 import { RESTART_CHECKS } from './checks/restart.ts';
 
@@ -10,8 +14,12 @@ export const CHECKS: readonly Check[] = [
   ...REGISTRATION_CHECKS,
   ...LISTING_CHECKS,
   ...ALLOCATION_CHECKS,
+  ...PREFERRED_CHECKS,
+  ...PRE_START_CHECKS,
   ...RESTART_CHECKS,
   ...MANNERS_CHECKS,
+  ...HARDWARE_CHECKS,
+  ...COMPATIBILITY_CHECKS,
 ];
 
 export interface Selection {

@@ -20,10 +20,10 @@ export type Level = (typeof LEVELS)[number];
 
 /**
  * When a check runs, in this order. `observe`: looks, and calls what is offered; any number may follow one another on one
- * instance. `drill`: restarts the manager; leaves the plugin registered. `end`: ends the instance. `destructive`: does what no manager
- * should; on an instance of its own.
+ * instance. `drill`: restarts the manager; leaves the plugin registered. `end`: ends the instance. `fresh`: wants a new instance.
+ * `destructive`: does what no manager should; on a new instance too.
  */
-export const STAGES = ['observe', 'drill', 'end', 'destructive'] as const;
+export const STAGES = ['observe', 'drill', 'end', 'fresh', 'destructive'] as const;
 export type Stage = (typeof STAGES)[number];
 
 /** `error`: breaks what the API asks for, or breaks on a kubelet. `warning`: works, and costs or surprises somebody. */

@@ -3,6 +3,8 @@ export { CHECKS, selectChecks } from './catalogue.ts';
 export type { Selection } from './catalogue.ts';
 export { GROUPS, LEVELS, STAGES, groupOf } from './check.ts';
 export type { Check, Group, Level, Outcome, Severity, Stage } from './check.ts';
+export { testPlugin } from './test-plugin.ts';
+export type { TestPluginOptions } from './test-plugin.ts';
 export { runChecks } from './suite.ts';
 export type { SuiteOptions } from './suite.ts';
 
@@ -21,3 +23,6 @@ export type { CheckResult, PluginDescription, Report, ResourceDescription, Statu
 export { jsonReport } from './report/json-report.ts';
 export { PLAIN, tableReport } from './report/table-report.ts';
 export type { Paint } from './report/table-report.ts';
+export { junitReport } from './report/junit-report.ts';
+export { githubAnnotations, githubSummary } from './report/github-report.ts';
+export { badgeJson, badgeSvg } from './report/badge.ts';

@@ -27,7 +27,7 @@ export async function runChecks(options: SuiteOptions): Promise<Report> {
     for (const check of checks.filter((one) => (one.stage ?? 'observe') === stage)) {
       bench.signal.throwIfAborted();
       options.onStart?.(check, results.size, checks.length);
-      if (stage === 'destructive') bench.spoil();
+      if (stage === 'fresh' || stage === 'destructive') bench.spoil();
       const result = toResult(check, await judge(check, bench));
       results.set(check, result);
       options.onResult?.(result);

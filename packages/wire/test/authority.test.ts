@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { bindService, deviceplugin, listenUnix } from '../src/index.ts';
+import { bindService, createClient, deviceplugin, listenUnix } from '../src/index.ts';
+import type { CallContext } from '../src/index.ts';
 import { useDirectory, until } from './support/directory.ts';
 import {
   DATA,
@@ -19,18 +20,25 @@ const directory = useDirectory();
 
 const REGISTER = '/v1beta1.Registration/Register';
 
-async function serveRegistration(): Promise<{ path: string; requests: deviceplugin.RegisterRequest[] }> {
+async function serveRegistration(keepSentAuthority = false): Promise<{
+  path: string;
+  requests: deviceplugin.RegisterRequest[];
+  contexts: CallContext[];
+}> {
   const requests: deviceplugin.RegisterRequest[] = [];
+  const contexts: CallContext[] = [];
   const handlers = {
-    register: (request: deviceplugin.RegisterRequest) => {
+    register: (request: deviceplugin.RegisterRequest, context: CallContext) => {
       requests.push(request);
+      contexts.push(context);
       return {};
     },
   };
   const path = directory.path('kubelet.sock');
-  const server = await listenUnix({ path, services: [bindService(deviceplugin.RegistrationService, handlers)] });
+  const services = [bindService(deviceplugin.RegistrationService, handlers)];
+  const server = await listenUnix({ path, services, keepSentAuthority });
   directory.atEnd(() => server.close(0));
-  return { path, requests };
+  return { path, requests, contexts };
 }
 
 function registerFrames(stream: number, headers: HeaderList, resourceName: string): Buffer {
@@ -99,4 +107,31 @@ test('the server leaves the header table at the 4096 octets the rewriter counts 
   const MAX_FRAME_SIZE = 0x5;
   expect(identifiers).not.toContain(HEADER_TABLE_SIZE);
   expect(identifiers).not.toContain(MAX_FRAME_SIZE);
+});
+
+test.each([[SOCKET], [SOCKET.replaceAll('/', '%2F')], ['localhost'], [''], [undefined]])(
+  'a server that was asked to tells its handlers that a client sent the authority %j',
+  async (authority) => {
+    const { path, contexts } = await serveRegistration(true);
+    const peer = await RawPeer.connect(path);
+    directory.atEnd(() => peer.close());
+    peer.greet();
+    peer.send(registerFrames(1, grpcHeaders(REGISTER, authority, [['x-other', 'kept']]), 'example.com/first'));
+    await until('the answer', () => peer.outcome(1) !== 'open');
+    expect(peer.outcome(1)).toBe('answered');
+    expect(contexts.map(({ sentAuthority }) => sentAuthority)).toEqual([authority]);
+  },
+);
+
+test('handlers learn the limit a client put on its call, and nothing of its authority unasked', async () => {
+  const { path, contexts } = await serveRegistration();
+  const client = createClient(deviceplugin.RegistrationService, path);
+  directory.atEnd(() => client.close());
+  const request = { version: 'v1beta1', endpoint: 'p.sock', resourceName: 'example.com/x', options: undefined };
+  await client.register(request);
+  await client.register(request, { timeoutMs: 60_000 });
+  expect(contexts.map(({ sentAuthority }) => sentAuthority)).toEqual([undefined, undefined]);
+  expect(contexts[0]?.timeLimitMs).toBeUndefined();
+  expect(contexts[1]?.timeLimitMs).toBeLessThanOrEqual(60_000);
+  expect(contexts[1]?.timeLimitMs).toBeGreaterThan(0);
 });

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { RpcError } from '@devmgr/wire';
 import type { deviceplugin } from '@devmgr/wire';
 import type { Bench, Observation } from './bench.ts';
@@ -14,15 +15,37 @@ export interface Allocation {
   readonly error: RpcError | undefined;
 }
 
+/** What one container got. */
+export interface ContainerAnswer {
+  readonly resource: string;
+  readonly ids: readonly string[];
+  readonly answer: deviceplugin.ContainerAllocateResponse;
+}
+
+export interface Allocations {
+  /** Each healthy id alone. */
+  readonly single: readonly Allocation[];
+  /** One id of each resource once more. */
+  readonly again: readonly Allocation[];
+  /** All healthy ids of a resource, where it has two or more. */
+  readonly several: readonly Allocation[];
+}
+
 /** Of a resource with more devices than this, every id is not tried one by one. */
 const MOST_IDS = 64;
+/** A list that explains a refusal may be on its way. */
+const LIST_MAY_FOLLOW_MS = 200;
 
-/** Allocate for one container a list of ids. Rejects with PluginEnded when the plugin ends over it, with no failed call. */
+/**
+ * Allocate, with a list of ids for each container. A refusal of a device that turns out to have become unhealthy
+ * meanwhile is none: undefined. Rejects with PluginEnded when the plugin ends over it.
+ */
 export async function tryAllocate(
   bench: Bench,
   session: PluginSession,
   ...containers: readonly (readonly string[])[]
-): Promise<Allocation> {
+): Promise<Allocation | undefined> {
+  const healthyBefore = new Set(session.healthyIds);
   const startedMs = bench.traffic.nowMs();
   const outcome = await session.allocate(...containers).then(
     (response) => ({ response, error: undefined }),
@@ -31,8 +54,14 @@ export async function tryAllocate(
       return { response: undefined, error };
     },
   );
-  if (outcome.error !== undefined) await bench.settleAfter(outcome.error);
-  return { resource: session.resource, containers, tookMs: bench.traffic.nowMs() - startedMs, ...outcome };
+  const tookMs = bench.traffic.nowMs() - startedMs;
+  if (outcome.error !== undefined) {
+    await bench.settleAfter(outcome.error);
+    if (containers.flat().some((id) => healthyBefore.has(id))) await delay(LIST_MAY_FOLLOW_MS);
+    const healthy = new Set(session.healthyIds);
+    if (containers.flat().some((id) => healthyBefore.has(id) && !healthy.has(id))) return undefined;
+  }
+  return { resource: session.resource, containers, tookMs, ...outcome };
 }
 
 /** Sessions of resources that have something to allocate. Rejects with NotReady when there is none. */
@@ -42,32 +71,43 @@ export async function allocatable(bench: Bench): Promise<readonly PluginSession[
   return sessions;
 }
 
-/** Every healthy id alone, and then all of a resource (up to a number) at once. */
-export const allocations: Observation<{
-  readonly single: readonly Allocation[];
-  readonly several: readonly Allocation[];
-}> = {
+/** As `allocatable`, once it is known that a device can be allocated again without ado. */
+export async function allocatableAgain(bench: Bench): Promise<readonly PluginSession[]> {
+  const { again } = await bench.observe(allocations);
+  if (again.some(({ error }) => error !== undefined)) throw new NotReady('a device cannot be allocated a second time');
+  return allocatable(bench);
+}
+
+/** The calls that judge Allocate by itself. */
+export const allocations: Observation<Allocations> = {
   what: 'allocating every device',
   make: async (bench) => {
     const single: Allocation[] = [];
+    const again: Allocation[] = [];
     const several: Allocation[] = [];
+    const tryOn = async (into: Allocation[], session: PluginSession, ids: readonly string[]): Promise<void> => {
+      const allocation = await tryAllocate(bench, session, ids);
+      if (allocation !== undefined) into.push(allocation);
+    };
     for (const session of await allocatable(bench)) {
       const ids = session.healthyIds.slice(0, MOST_IDS);
-      for (const id of ids) single.push(await tryAllocate(bench, session, [id]));
-      if (ids.length > 1) several.push(await tryAllocate(bench, session, ids));
+      const refused = new Set<string>();
+      for (const id of ids) {
+        await tryOn(single, session, [id]);
+        if (single.at(-1)?.error !== undefined) refused.add(id);
+      }
+      const accepted = ids.filter((id) => !refused.has(id));
+      const [first] = accepted;
+      if (first === undefined) continue;
+      await tryOn(again, session, [first]);
+      if (accepted.length > 1 && again.at(-1)?.error === undefined) await tryOn(several, session, accepted);
     }
-    return { single, several };
+    return { single, again, several };
   },
 };
 
-/** What containers got in all allocations that succeeded. */
-export async function containerAnswers(bench: Bench): Promise<
-  readonly {
-    readonly ids: readonly string[];
-    readonly resource: string;
-    readonly answer: deviceplugin.ContainerAllocateResponse;
-  }[]
-> {
+/** What containers got in all allocations that succeeded. Rejects with NotReady when none did. */
+export async function containerAnswers(bench: Bench): Promise<readonly ContainerAnswer[]> {
   const { single, several } = await bench.observe(allocations);
   const answers = [...single, ...several].flatMap(({ resource, containers, response }) =>
     (response?.containerResponses ?? []).map((answer, index) => ({ resource, ids: containers[index] ?? [], answer })),

@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { KUBELET_ROOT_DIR } from '@devmgr/plugin-sdk/running';
-import { RpcCode, type RpcError } from '@devmgr/wire';
+import { RpcCode, probeUnix, type RpcError } from '@devmgr/wire';
 import { NotReady, PluginEnded } from './bench-errors.ts';
 import type { HardwareSwitch } from './hardware-switch.ts';
 import type { PluginSession } from './plugin-session.ts';
@@ -12,7 +12,10 @@ import { Traffic } from './traffic.ts';
 
 /** After the last sign of a plugin that starts, so long nothing more may come for it to count as complete. */
 const SETTLED_AFTER_MS = 300;
+/** After a registration that no kubelet would take, so long a better one may follow. */
+const HOPELESS_AFTER_MS = 3_000;
 const LOOK_EVERY_MS = 10;
+const PROBE_MS = 2_000;
 /** From the loss of its connection to the end of its process. */
 const DEATH_SHOWS_WITHIN_MS = 1_000;
 
@@ -111,7 +114,8 @@ export class Bench {
     const known = this.#observations.get(observation);
     if (known !== undefined) {
       return (known as Promise<T>).catch((error: unknown) => {
-        throw new NotReady(`not tried again after a failure while ${observation.what}`, { cause: error });
+        if (error instanceof NotReady) throw error;
+        throw new NotReady(`something went wrong while ${observation.what}`, { cause: error });
       });
     }
     const made = observation.make(this);
@@ -128,8 +132,14 @@ export class Bench {
     if (this.#launcher !== undefined && (this.#plugin === undefined || this.#plugin.end !== undefined)) {
       return this.fresh();
     }
-    if (this.#spoilt || !this.manager.listening) return this.fresh();
+    if (this.#spoilt || !this.manager.listening || !(await this.#isServed())) return this.fresh();
     return this.#settled();
+  }
+
+  /** Whether every resource ever listed here is listed to the present manager. */
+  isComplete(): boolean {
+    const here = new Set(this.manager.sessions().map(({ resource }) => resource));
+    return [...this.#expected].every((resource) => here.has(resource));
   }
 
   /** What was done to the present instance has left it unusable: the next question gets a new one. */
@@ -149,8 +159,19 @@ export class Bench {
     await this.stopPlugin();
     await this.manager.close();
     await mkdir(this.manager.pluginDir, { recursive: true });
+    if (this.#launcher !== undefined) await this.manager.removeRegistrySockets();
     if (manager) await this.manager.listen();
     else await this.manager.removeSockets();
+    this.#launch();
+  }
+
+  /** Kills the present instance and starts a new one beside the same manager; what the old one has left lies where it was. */
+  async restartPlugin(): Promise<void> {
+    await this.stopPlugin();
+    this.#launch();
+  }
+
+  #launch(): void {
     if (this.#launcher === undefined) return;
     const plugin = this.#launcher.launch(this.#rootDir);
     this.#plugin = plugin;
@@ -218,8 +239,8 @@ export class Bench {
   /** Waits until every known resource, or on the first start all that seem to come, has a session with a list. */
   async #settled(): Promise<readonly PluginSession[]> {
     try {
-      const done = await this.until(() => this.#isSettled());
-      if (!done) throw new NotReady(this.#whatIsMissing());
+      await this.until(() => this.#isSettled() || this.#isHopeless());
+      if (!this.#isSettled()) throw new NotReady(this.#whatIsMissing());
     } catch (error) {
       this.#failedStarts += 1;
       this.#lastFailure = error instanceof Error ? error.message : String(error);
@@ -231,12 +252,16 @@ export class Bench {
     return sessions;
   }
 
+  /** Whether the sockets behind streams that have ended are served still; the plugin is half dead otherwise. */
+  async #isServed(): Promise<boolean> {
+    const ended = this.manager.sessions().filter(({ stream }) => !stream.live);
+    const probes = await Promise.all(ended.map(({ socketPath }) => probeUnix(socketPath, PROBE_MS)));
+    return probes.every((probe) => probe === 'grpc');
+  }
+
   #isSettled(): boolean {
+    if (this.#expected.size > 0) return this.isComplete();
     const sessions = this.manager.sessions();
-    if (this.#expected.size > 0) {
-      const here = new Set(sessions.map(({ resource }) => resource));
-      return [...this.#expected].every((resource) => here.has(resource));
-    }
     if (sessions.length === 0) return false;
     const lastSignMs = Math.max(
       ...this.manager.current.map(({ atMs, session }) => Math.max(atMs, session?.stream.lists[0]?.atMs ?? atMs)),
@@ -246,6 +271,14 @@ export class Bench {
         refused === undefined && session?.stream.latest === undefined && session?.stream.live !== false,
     );
     return !waiting && this.traffic.nowMs() - lastSignMs >= SETTLED_AFTER_MS;
+  }
+
+  /** Whether all that registered was refused for what it is, and nothing else seems to come. */
+  #isHopeless(): boolean {
+    const { current } = this.manager;
+    const [first] = current;
+    const allRefused = current.every(({ refused, malformed }) => refused !== undefined && malformed === true);
+    return first !== undefined && allRefused && this.traffic.nowMs() - first.atMs >= HOPELESS_AFTER_MS;
   }
 
   #whatIsMissing(): string {

@@ -5,6 +5,8 @@ export interface ProcessUsage {
   readonly processes: number;
   /** User and system time spent so far, in milliseconds. */
   readonly cpuMs: number;
+  /** Time that threads were ready to run and had no processor, so far; 0 where it is not counted. */
+  readonly waitingMs: number;
   readonly residentBytes: number;
   /** Open descriptors; undefined where they may not be counted. */
   readonly descriptors: number | undefined;
@@ -22,16 +24,18 @@ export async function usageOfGroup(group: number): Promise<ProcessUsage | undefi
   );
   if (members.length === 0) return undefined;
   let cpuMs = 0;
+  let waitingMs = 0;
   let residentBytes = 0;
   let descriptors: number | undefined = 0;
   for (const member of members) {
     if (member === undefined) continue;
     cpuMs += member.cpuMs;
+    waitingMs += await readWaiting(member.pid);
     residentBytes += member.residentBytes;
     const open = await readdir(`/proc/${member.pid}/fd`).catch(() => undefined);
     descriptors = open === undefined || descriptors === undefined ? undefined : descriptors + open.length;
   }
-  return { processes: members.length, cpuMs, residentBytes, descriptors };
+  return { processes: members.length, cpuMs, waitingMs, residentBytes, descriptors };
 }
 
 interface Stat {
@@ -55,4 +59,13 @@ async function readStat(pid: string): Promise<Stat | undefined> {
     cpuMs: (Number(fields[11]) + Number(fields[12])) * TICK_MS,
     residentBytes: Number(fields[21]) * PAGE_BYTES,
   };
+}
+
+/** (Linux: scheduler statistics, /proc/pid/task/tid/schedstat: nanoseconds run, nanoseconds waited, time slices) */
+async function readWaiting(pid: string): Promise<number> {
+  const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
+  const texts = await Promise.all(
+    threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').catch(() => '')),
+  );
+  return texts.reduce((sum, text) => sum + (Number(text.split(' ')[1]) || 0), 0) / 1e6;
 }

@@ -3,20 +3,16 @@ import { PluginEnded } from './bench-errors.ts';
 import type { ReceivedList } from './device-stream.ts';
 import type { PluginSession } from './plugin-session.ts';
 import { kubeletRestart } from './restart-drill.ts';
+import { usageMark, usageSince, type UsageSpan } from './usage-span.ts';
 
 /** Long enough for what plugins do every five seconds. */
-const QUIET_MS = 6_000;
+const QUIET_MS = 5_500;
 
 /** What a plugin did in a time in which nobody asked it for anything, right after a restart of the manager. */
-export interface QuietTime {
-  readonly seconds: number;
+export interface QuietTime extends UsageSpan {
   /** Set when it ended meanwhile; the rest is what was seen until then. */
   readonly crash: PluginEnded | undefined;
   readonly streams: readonly QuietStream[];
-  /** CPU time the plugin spent; undefined where it is not ours to look at. */
-  readonly cpuMs: number | undefined;
-  readonly logLines: number | undefined;
-  readonly registrations: number;
 }
 
 export interface QuietStream {
@@ -30,31 +26,24 @@ export const quietTime: Observation<QuietTime> = {
   make: async (bench) => {
     await bench.observe(kubeletRestart).catch(() => undefined); // judged by the checks of the restart
     const sessions = await bench.ready();
-    const { plugin, manager, traffic } = bench;
-    const startedMs = traffic.nowMs();
     const marks = sessions.map((session) => session.stream.lists.length);
-    const cpuBefore = (await plugin?.usage())?.cpuMs;
-    const linesBefore = plugin?.log.lines ?? 0;
-    const registeredBefore = manager.registrations.length;
+    const mark = await usageMark(bench);
     let crash: PluginEnded | undefined;
-    let cpuAfter: number | undefined;
     try {
       await bench.pause(QUIET_MS);
-      cpuAfter = (await plugin?.usage())?.cpuMs;
+      // A plugin that has ended its stream is in trouble; with the next thing it wants to send it may be gone.
+      if (sessions.some(({ stream }) => !stream.live)) await bench.pause(QUIET_MS);
     } catch (error) {
       if (!(error instanceof PluginEnded)) throw error;
       crash = error;
     }
     return {
-      seconds: (traffic.nowMs() - startedMs) / 1000,
+      ...(await usageSince(bench, mark)),
       crash,
       streams: sessions.map((session, index) => ({
         session,
         lists: session.stream.lists.slice(Math.max(0, (marks[index] ?? 1) - 1)),
       })),
-      cpuMs: cpuBefore === undefined || cpuAfter === undefined ? undefined : cpuAfter - cpuBefore,
-      logLines: plugin === undefined ? undefined : plugin.log.lines - linesBefore,
-      registrations: manager.registrations.length - registeredBefore,
     };
   },
 };

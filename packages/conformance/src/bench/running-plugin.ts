@@ -1,4 +1,5 @@
 import { accessSync, constants } from 'node:fs';
+import { DevmgrError } from '@devmgr/core';
 import { KUBELET_ROOT_DIR, ProcessGroup, withKubeletView } from '@devmgr/plugin-sdk/running';
 import { PluginLog } from './plugin-log.ts';
 import { usageOfGroup, type ProcessUsage } from './process-usage.ts';
@@ -38,10 +39,31 @@ export function commandLauncher(
   command: readonly string[],
   options: { env?: NodeJS.ProcessEnv | undefined } = {},
 ): PluginLauncher {
+  const env = options.env ?? process.env;
+  let prepared: { readonly rootDir: string; readonly command: readonly string[] } | undefined;
   return {
     command,
-    launch: (rootDir) => new PluginProcess(withKubeletView(rootDir, command), rootDir, options.env ?? process.env),
+    launch: (rootDir) => {
+      // Whether the system allows the view is tried out once.
+      if (prepared?.rootDir !== rootDir) prepared = { rootDir, command: privateView(rootDir, command) };
+      return new PluginProcess(prepared.command, rootDir, env);
+    },
   };
+}
+
+function privateView(rootDir: string, command: readonly string[]): readonly string[] {
+  try {
+    return withKubeletView(rootDir, command);
+  } catch (error) {
+    if (!(error instanceof DevmgrError) || error.code !== 'USER_NAMESPACE_UNAVAILABLE') throw error;
+    throw new DevmgrError(error.code, error.message, {
+      cause: error,
+      remedy:
+        'Run the test as root; or allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, ' +
+        'kernel.apparmor_restrict_unprivileged_userns); or start the plugin yourself, with its own flag for the directory ' +
+        'if it has one, and use --attach.',
+    });
+  }
 }
 
 class PluginProcess implements RunningPlugin {

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { checkResourceName, goQuote } from '@devmgr/core';
 import { bindService, createClient, deviceplugin, listenUnix, pluginregistration, probeUnix } from '@devmgr/wire';
 import type { CallContext, UnixProbe, UnixServer } from '@devmgr/wire';
-import { dialPlugin, type PluginSession } from './plugin-session.ts';
+import { DIAL_LIMIT_MS, dialPlugin, type PluginSession } from './plugin-session.ts';
 import { RegistryWatch } from './registry-watch.ts';
 import type { Traffic } from './traffic.ts';
 
@@ -29,6 +29,8 @@ export interface Registration {
   probe?: UnixProbe;
   /** Why it was refused; undefined while under way and when accepted. */
   refused?: string;
+  /** It was refused for what it says: version or resource name. */
+  malformed?: boolean;
   session?: PluginSession;
 }
 
@@ -100,17 +102,21 @@ export class TestManager {
 
   /** Deletes every socket in the plugin directory and nothing else. (kubelet: start of the device plugin server) */
   async removeSockets(): Promise<void> {
-    for (const name of await readdir(this.pluginDir)) {
-      const path = join(this.pluginDir, name);
-      if ((await lstat(path).catch(() => undefined))?.isSocket() === true) await unlink(path).catch(() => undefined);
-    }
+    await removeSockets(this.pluginDir);
+  }
+
+  /** Deletes what an instance that was killed has left in plugins_registry, where no manager cleans up. */
+  async removeRegistrySockets(): Promise<void> {
+    if (this.#options.registryDir !== undefined) await removeSockets(this.#options.registryDir);
   }
 
   /** Makes kubelet.sock anew while everything else goes on: streams live, no other file is touched. */
   async recreateSocket(): Promise<void> {
+    await this.#registry?.stop();
     await this.#server?.close(0);
     this.#incarnation += 1;
     await this.#bind();
+    this.#registry?.start();
   }
 
   /** Ends the manager: streams and connections cut, kubelet.sock gone or, with `leaveSocket`, left behind dead as by a kill. */
@@ -170,15 +176,16 @@ export class TestManager {
     this.registrations.push(registration);
     const { manager } = registration;
     try {
-      registration.probe = await probeUnix(registration.socketPath, 2_000);
+      // What lies there right now; a socket that is slow to speak is given as long as the dial below.
+      const probing = probeUnix(registration.socketPath, DIAL_LIMIT_MS).then((probe) => {
+        registration.probe = probe;
+      });
       if (this.refuse !== undefined) throw new Error(this.refuse);
-      if (registration.version !== API_VERSION) {
-        const asked = `requested API version ${goQuote(registration.version)} is not supported by kubelet.`;
-        throw new Error(`${asked} Supported version is ["${API_VERSION}"]`);
-      }
-      const name = checkResourceName(registration.resource);
-      if (!name.ok) throw new Error(name.message);
+      const problem = problemOf(registration);
+      registration.malformed = problem !== undefined;
+      if (problem !== undefined) throw new Error(problem);
       const session = await dialPlugin({ ...registration, ...this.#options });
+      await probing;
       if (manager === this.#incarnation && this.listening) registration.session = session;
       else session.close();
     } catch (error) {
@@ -189,6 +196,7 @@ export class TestManager {
 
   /** What the kubelet's plugin watcher does with a socket it found. */
   async #adopt(path: string): Promise<void> {
+    if ((await probeUnix(path, DIAL_LIMIT_MS)) !== 'grpc') throw new Error(`nobody serves ${path}`);
     const channel = this.#options.traffic.channel('registry');
     const service = this.#options.traffic.noting(pluginregistration.RegistrationService, channel, 'plugin');
     const client = createClient(service, path);
@@ -216,4 +224,22 @@ export class TestManager {
       client.close();
     }
   }
+}
+
+/** Deletes every socket of a directory and nothing else; a missing directory has none. */
+async function removeSockets(dir: string): Promise<void> {
+  for (const name of await readdir(dir).catch(() => [])) {
+    const path = join(dir, name);
+    if ((await lstat(path).catch(() => undefined))?.isSocket() === true) await unlink(path).catch(() => undefined);
+  }
+}
+
+/** Why a kubelet refuses a registration before it dials, in its words; undefined when it does not. (kubelet: device plugin registration) */
+function problemOf({ version, resource }: Registration): string | undefined {
+  if (version !== API_VERSION) {
+    const asked = `requested API version ${goQuote(version)} is not supported by kubelet.`;
+    return `${asked} Supported version is ["${API_VERSION}"]`;
+  }
+  const name = checkResourceName(resource);
+  return name.ok ? undefined : name.message;
 }

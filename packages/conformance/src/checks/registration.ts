@@ -4,6 +4,7 @@ import type { Bench } from '../bench/bench.ts';
 import { NotReady } from '../bench/bench-errors.ts';
 import { bad, good, moot, type Check } from '../check.ts';
 import { each } from './each.ts';
+import { REGISTRATION_TROUBLE_CHECKS } from './registration-trouble.ts';
 
 /** The first start, with at least one registration to judge. */
 async function registered(bench: Bench): Promise<Startup> {
@@ -192,11 +193,12 @@ export const REGISTRATION_CHECKS: readonly Check[] = [
       }).outcome('socket paths fit', 'a socket path is longer than a system allows');
     },
   },
+  ...REGISTRATION_TROUBLE_CHECKS,
 ];
 
 const PROBED = {
   grpc: 'served',
-  mute: 'a socket that does not speak HTTP/2',
+  mute: 'a socket that did not answer while Register was under way',
   refused: 'a socket nobody listens on',
   missing: 'missing',
   'not-a-socket': 'no socket',

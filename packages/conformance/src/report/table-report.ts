@@ -1,5 +1,5 @@
 import { GROUPS } from '../check.ts';
-import type { CheckResult, Report, Status } from './report.ts';
+import { hasPassed, type CheckResult, type Report, type Status } from './report.ts';
 
 /** How the table may emphasise; identity functions for plain text. */
 export interface Paint {
@@ -14,7 +14,10 @@ export const PLAIN: Paint = { bold: same, good: same, bad: same, doubtful: same 
 const WORDS: Readonly<Record<Status, string>> = { pass: 'PASS', fail: 'FAIL', warn: 'WARN', skip: 'SKIP' };
 
 /** The report for people: a line a group, and below it whatever in it failed, explained. */
-export function tableReport(report: Report, options: { paint?: Paint; repeat: (id: string) => string }): string {
+export function tableReport(
+  report: Report,
+  options: { paint?: Paint; repeat: (id: string) => string; strict?: boolean },
+): string {
   const { paint = PLAIN, repeat } = options;
   const lines: string[] = [];
   for (const { name, devices, healthy } of report.plugin.resources) {
@@ -25,11 +28,11 @@ export function tableReport(report: Report, options: { paint?: Paint; repeat: (i
     const checks = report.checks.filter((check) => check.group === group);
     if (checks.length === 0) continue;
     lines.push(groupLine(group, checks, paint));
-    for (const check of checks) {
-      if (check.status === 'fail' || check.status === 'warn') lines.push(...explain(check, paint, repeat));
-    }
+    const told = checks.filter(({ status }) => status === 'fail' || status === 'warn');
+    for (const check of told) lines.push(...explain(check, paint, repeat));
+    if (told.length > 0) lines.push('');
   }
-  lines.push('', verdict(report, paint));
+  lines.push('', verdict(report, paint, options.strict === true));
   return `${lines.join('\n')}\n`;
 }
 
@@ -42,28 +45,43 @@ function groupLine(group: string, checks: readonly CheckResult[], paint: Paint):
         `${String(of(status))} ${status === 'pass' ? 'passed' : status === 'fail' ? 'failed' : status === 'warn' ? 'warned' : 'skipped'}`,
     );
   const worst: Status = of('fail') > 0 ? 'fail' : of('warn') > 0 ? 'warn' : of('pass') > 0 ? 'pass' : 'skip';
-  return `${colour(worst, paint)(WORDS[worst])}  ${group.padEnd(14)} ${parts.join(', ')}`;
+  // Where nothing was tested at all one wants to know why.
+  const reasons = worst === 'skip' ? ` (${clean([...new Set(checks.map(({ message }) => message))].join('; '))})` : '';
+  return `${colour(worst, paint)(WORDS[worst])}  ${group.padEnd(14)} ${parts.join(', ')}${reasons}`;
 }
 
 function explain(check: CheckResult, paint: Paint, repeat: (id: string) => string): string[] {
-  const seen =
-    check.seen === ''
-      ? []
-      : check.seen.split('\n').map((line, index) => `        ${index === 0 ? 'seen    ' : '        '}${clean(line)}`);
   return [
     '',
     `  ${colour(check.status, paint)(WORDS[check.status])}  ${paint.bold(check.id)}: ${clean(check.message)}`,
-    ...seen,
-    `        why     ${check.title} ${check.why}`,
-    `        remedy  ${check.remedy}`,
-    `        repeat  ${repeat(check.id)}`,
-    '',
+    ...(check.seen === '' ? [] : entry('seen', check.seen.split('\n').map(clean))),
+    ...entry('why', wrap(`${check.title} ${check.why}`)),
+    ...entry('remedy', wrap(check.remedy)),
+    ...entry('repeat', [clean(repeat(check.id))]),
   ];
 }
 
-function verdict({ summary }: Report, paint: Paint): string {
-  const { pass, fail, warn, skip, seconds } = summary;
-  const word = fail > 0 ? paint.bad('FAIL') : paint.good('PASS');
+/** A word in the margin and lines beside it. */
+function entry(name: string, lines: readonly string[]): string[] {
+  return lines.map((line, index) => `        ${(index === 0 ? name : '').padEnd(8)}${line}`.trimEnd());
+}
+
+const WIDTH = 100;
+
+/** Breaks prose into lines. */
+function wrap(text: string): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + 1 + word.length > WIDTH) lines.push(word);
+    else lines[lines.length - 1] = `${last} ${word}`;
+  }
+  return lines;
+}
+
+function verdict(report: Report, paint: Paint, strict: boolean): string {
+  const { pass, fail, warn, skip, seconds } = report.summary;
+  const word = !hasPassed(report, strict) ? paint.bad('FAIL') : paint.good('PASS');
   return `${word}  ${String(pass)} passed, ${String(fail)} failed, ${String(warn)} warned, ${String(skip)} skipped in ${String(seconds)} s`;
 }
 

@@ -1,22 +1,31 @@
-import { PLAIN, jsonReport, tableReport, type Report } from '@devmgr/conformance';
+import { PLAIN, githubAnnotations, jsonReport, junitReport, tableReport, type Report } from '@devmgr/conformance';
 import type { Style } from '../output/style.ts';
 
-export type ReportFormat = 'table' | 'json';
+export type ReportFormat = 'table' | 'json' | 'junit' | 'github';
+
+export interface RenderOptions {
+  /** Undefined for plain text. */
+  readonly style: Style | undefined;
+  readonly strict: boolean;
+  /** How to make one check alone. */
+  readonly repeat: (id: string) => string;
+}
 
 /** A report as text. */
-export function render(
-  report: Report,
-  format: ReportFormat,
-  options: { style: Style | undefined; repeat: (id: string) => string },
-): string {
-  const { style, repeat } = options;
+export function render(report: Report, format: ReportFormat, options: RenderOptions): string {
   switch (format) {
     case 'json':
       return jsonReport(report);
+    case 'junit':
+      return junitReport(report, options);
+    case 'github':
+      // The table is what people read in the log; the commands are taken out of it by the runner.
+      return tableReport(report, options) + githubAnnotations(report);
     case 'table': {
-      if (style === undefined) return tableReport(report, { repeat });
+      const { style } = options;
+      if (style === undefined) return tableReport(report, options);
       const { bold, red, cyan } = style;
-      return tableReport(report, { paint: { ...PLAIN, bold, bad: red, doubtful: cyan }, repeat });
+      return tableReport(report, { ...options, paint: { ...PLAIN, bold, bad: red, doubtful: cyan } });
     }
   }
 }

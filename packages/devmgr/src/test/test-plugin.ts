@@ -3,7 +3,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import {
   Bench,
+  badgeJson,
+  badgeSvg,
   commandLauncher,
+  githubSummary,
   hardwareCommand,
   hasPassed,
   runChecks,
@@ -13,6 +16,7 @@ import {
   type Report,
 } from '@devmgr/conformance';
 import { DevmgrError } from '@devmgr/core';
+import { probeUnix } from '@devmgr/wire';
 import { note, print, type CommandContext } from '../context.ts';
 import { EXIT_CODES } from '../exit-codes.ts';
 import { Interruption } from '../interrupt.ts';
@@ -57,6 +61,7 @@ export async function testPlugin(
 ): Promise<number> {
   const checks = select(options);
   checkUsage(command, options);
+  if (options.attach !== undefined) await assertNoManager(resolve(options.attach));
   const found = options.attach === undefined ? commandProblem(command[0] ?? '') : undefined;
   if (found !== undefined) return found;
   const interruption = new Interruption();
@@ -70,6 +75,8 @@ export async function testPlugin(
       options.hardwareChange === undefined ? undefined : hardwareCommand(options.hardwareChange, options.timeout),
     signal: interruption.signal,
   });
+  // Calls that are under way end with their plugin.
+  interruption.signal.addEventListener('abort', () => void bench.close());
   const progress = new TestProgress(checks.length);
   try {
     const report = await runChecks({
@@ -129,6 +136,16 @@ function checkUsage(command: readonly string[], { attach }: TestOptions): void {
   }
 }
 
+/** The test deletes sockets as a starting kubelet does: not those of a living one. */
+async function assertNoManager(pluginDir: string): Promise<void> {
+  const socketPath = join(pluginDir, 'kubelet.sock');
+  const probe = await probeUnix(socketPath, 2_000);
+  if (probe !== 'grpc' && probe !== 'mute') return;
+  throw new DevmgrError('MANAGER_ALREADY_RUNNING', `--attach: a manager serves ${socketPath}`, {
+    remedy: 'Stop it first, or start the plugin with a directory of its own.',
+  });
+}
+
 function commandProblem(program: string): number | undefined {
   const found = findCommand(program, process.env['PATH']);
   if (found.found) return undefined;
@@ -150,18 +167,24 @@ function deliver(report: Report, command: readonly string[], options: TestOption
       options.attach === undefined ? `-- ${command.map(shellWord).join(' ')}` : `--attach ${shellWord(options.attach)}`;
     return `devmgr test --only ${id} ${target}`;
   };
-  const style = options.output === undefined ? context.stdoutStyle : undefined;
-  const text = render(report, options.report, { style, repeat });
-  if (options.output === undefined) print(text);
-  else write('--output', options.output, text);
+  const { output, badge, strict = false } = options;
+  const style = output === undefined ? context.stdoutStyle : undefined;
+  const text = render(report, options.report, { style, strict, repeat });
+  if (output === undefined) print(text);
+  else write('--output', output, text);
+  if (badge !== undefined) write('--badge', badge, badge.endsWith('.json') ? badgeJson(report) : badgeSvg(report));
+  const summaryFile = process.env['GITHUB_STEP_SUMMARY'];
+  if (options.report === 'github' && summaryFile) {
+    write('GITHUB_STEP_SUMMARY', summaryFile, `${githubSummary(report, repeat)}\n`, 'a');
+  }
 }
 
-function write(flag: string, path: string, text: string): void {
+function write(place: string, path: string, text: string, flag: 'w' | 'a' = 'w'): void {
   try {
-    writeFileSync(path, text);
+    writeFileSync(path, text, { flag });
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw new DevmgrError('USAGE', `${flag}: ${why}`, { cause: error, remedy: 'Name a file that can be written.' });
+    throw new DevmgrError('USAGE', `${place}: ${why}`, { cause: error, remedy: 'Name a file that can be written.' });
   }
 }
 
