@@ -23,7 +23,7 @@ import { Interruption } from '../interrupt.ts';
 import { formatTable } from '../output/table.ts';
 import { findCommand } from '../run/find-command.ts';
 import { TestProgress } from './test-progress.ts';
-import { render, type ReportFormat } from './render.ts';
+import { fileFormat, render, type ReportFormat } from './render.ts';
 
 export interface TestOptions {
   readonly level: Level;
@@ -61,11 +61,14 @@ export async function testPlugin(
 ): Promise<number> {
   const checks = select(options);
   checkUsage(command, options);
+  const { rootDirFlag } = context;
   if (options.attach !== undefined) await assertNoManager(resolve(options.attach));
+  else if (rootDirFlag !== undefined) await assertNoManager(join(rootDirFlag, 'device-plugins'));
   const found = options.attach === undefined ? commandProblem(command[0] ?? '') : undefined;
   if (found !== undefined) return found;
   const interruption = new Interruption();
-  const rootDir = options.attach === undefined ? temporaryRoot() : dirname(resolve(options.attach));
+  const isTemporary = options.attach === undefined && rootDirFlag === undefined;
+  const rootDir = options.attach === undefined ? (rootDirFlag ?? temporaryRoot()) : dirname(resolve(options.attach));
   const bench = new Bench({
     rootDir,
     launcher: options.attach === undefined ? commandLauncher(command) : undefined,
@@ -100,7 +103,7 @@ export async function testPlugin(
     progress.clear();
     await bench.close();
     interruption.stop();
-    if (options.attach === undefined) rmSync(rootDir, { recursive: true, force: true, maxRetries: 3 });
+    if (isTemporary) rmSync(rootDir, { recursive: true, force: true, maxRetries: 3 });
   }
 }
 
@@ -141,7 +144,7 @@ async function assertNoManager(pluginDir: string): Promise<void> {
   const socketPath = join(pluginDir, 'kubelet.sock');
   const probe = await probeUnix(socketPath, 2_000);
   if (probe !== 'grpc' && probe !== 'mute') return;
-  throw new DevmgrError('MANAGER_ALREADY_RUNNING', `--attach: a manager serves ${socketPath}`, {
+  throw new DevmgrError('MANAGER_ALREADY_RUNNING', `a manager serves ${socketPath}`, {
     remedy: 'Stop it first, or start the plugin with a directory of its own.',
   });
 }
@@ -167,11 +170,13 @@ function deliver(report: Report, command: readonly string[], options: TestOption
       options.attach === undefined ? `-- ${command.map(shellWord).join(' ')}` : `--attach ${shellWord(options.attach)}`;
     return `devmgr test --only ${id} ${target}`;
   };
-  const { output, badge, strict = false } = options;
-  const style = output === undefined ? context.stdoutStyle : undefined;
-  const text = render(report, options.report, { style, strict, repeat });
-  if (output === undefined) print(text);
-  else write('--output', output, text);
+  const { report: format, output, badge, strict = false } = options;
+  if (output === undefined || format === 'github') {
+    print(render(report, format, { style: context.stdoutStyle, strict, repeat }));
+  }
+  if (output !== undefined) {
+    write('--output', output, render(report, fileFormat(format, output), { style: undefined, strict, repeat }));
+  }
   if (badge !== undefined) write('--badge', badge, badge.endsWith('.json') ? badgeJson(report) : badgeSvg(report));
   const summaryFile = process.env['GITHUB_STEP_SUMMARY'];
   if (options.report === 'github' && summaryFile) {
