@@ -11,6 +11,8 @@ export default mergeConfig(
       testTimeout: 90_000,
       hookTimeout: 25 * 60_000,
       fileParallelism: false,
+      // Verdicts are mostly waiting; more of them at once would make it a test of the machine.
+      maxConcurrency: 4,
     },
   }),
 );

@@ -15,48 +15,41 @@ const ORACLE = fileURLToPath(new URL('../oracle', import.meta.url));
 const BUILD = fileURLToPath(new URL('./.build', import.meta.url));
 const BIN = join(BUILD, 'bin');
 
-/** A peer that can be started: argument vector and extra environment. Or why there is none. */
-export type Peer =
-  | { readonly command: readonly string[]; readonly env: Readonly<Record<string, string>> }
-  | { readonly skipped: string };
+/** A peer that can be started: argument vector and extra environment. */
+export interface BuiltPeer {
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+/** Or why there is none. */
+export type Peer = BuiltPeer | { readonly skipped: string };
 
-export const PEER_NAMES = [
-  'k8s-sample',
-  'intel-npu',
-  'dpm',
-  'python',
-  'rust',
-  'podresources-client',
-  'cdi-check',
-  'kubelet',
-] as const;
-export type PeerName = (typeof PEER_NAMES)[number];
+const INTEL = 'github.com/intel/intel-device-plugins-for-kubernetes/cmd';
+/** Peers in Go: the folder of their module below `plugins`, and what is built there. */
+const GO_PEERS = {
+  'k8s-sample': ['k8s-sample', 'k8s.io/kubernetes/test/images/sample-device-plugin'],
+  'intel-npu': ['intel', `${INTEL}/npu_plugin`],
+  'intel-gpu': ['intel', `${INTEL}/gpu_plugin`],
+  'intel-sgx': ['intel', `${INTEL}/sgx_plugin`],
+  'intel-gpu-0.20': ['intel-0.20', `${INTEL}/gpu_plugin`],
+  dpm: ['dpm', '.'],
+  rdma: ['rdma', '.'],
+  'podresources-client': ['podresources-client', '.'],
+  'cdi-check': ['cdi-check', '.'],
+} as const;
+type GoPeerName = keyof typeof GO_PEERS;
+
+export type PeerName = GoPeerName | 'kubelet' | 'python' | 'rust';
+export const PEER_NAMES: readonly PeerName[] = [...(Object.keys(GO_PEERS) as GoPeerName[]), 'kubelet', 'python', 'rust'];
 
 /** Builds one peer; quick when it is built already. */
 export async function buildPeer(name: PeerName): Promise<Peer> {
   mkdirSync(BIN, { recursive: true });
   try {
-    switch (name) {
-      case 'k8s-sample':
-        return await goPeer('k8s-sample', 'k8s-sample', 'k8s.io/kubernetes/test/images/sample-device-plugin');
-      case 'intel-npu':
-        return await goPeer(
-          'intel',
-          'intel-npu',
-          'github.com/intel/intel-device-plugins-for-kubernetes/cmd/npu_plugin',
-        );
-      case 'dpm':
-        return await goPeer('dpm', 'dpm', '.');
-      case 'podresources-client':
-      case 'cdi-check':
-        return await goPeer(name, name, '.');
-      case 'kubelet':
-        return await kubeletPeer();
-      case 'python':
-        return await pythonPeer();
-      case 'rust':
-        return await rustPeer();
-    }
+    if (name === 'kubelet') return await kubeletPeer();
+    if (name === 'python') return await pythonPeer();
+    if (name === 'rust') return await rustPeer();
+    const [folder, target] = GO_PEERS[name];
+    return await goPeer(name, folder, target);
   } catch (error) {
     const stderr = (error as { stderr?: unknown }).stderr;
     const why =
@@ -72,7 +65,7 @@ async function has(tool: string): Promise<boolean> {
   );
 }
 
-async function goPeer(folder: string, binary: string, target: string): Promise<Peer> {
+async function goPeer(binary: string, folder: string, target: string): Promise<Peer> {
   if (!(await has('go'))) return { skipped: `${binary}: needs Go, which is not installed` };
   const path = join(BIN, binary);
   await run('go', ['build', '-trimpath', '-ldflags', '-s -w', '-o', path, target], {

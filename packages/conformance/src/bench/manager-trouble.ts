@@ -1,6 +1,7 @@
 import type { Bench, Observation } from './bench.ts';
 import { NotReady, PluginEnded } from './bench-errors.ts';
 import { startup } from './startup.ts';
+import type { Registration } from './test-manager.ts';
 
 /** How a plugin took it that its registration was refused. */
 export interface Refusal {
@@ -55,9 +56,13 @@ export interface LateManager {
   readonly found: boolean;
   /** From the manager's start. */
   readonly afterMs: number;
+  /** What the manager was told. */
+  readonly registrations: readonly Registration[];
 }
 
 const ALONE_FOR_MS = 3_000;
+/** One that registers twice does so by then. */
+const LINGER_MS = 1_000;
 
 export const lateManager: Observation<LateManager> = {
   what: 'starting the plugin some seconds before the manager',
@@ -74,8 +79,10 @@ export const lateManager: Observation<LateManager> = {
     if (endedBefore === undefined) {
       found = await bench.until(() => bench.isComplete()).catch(ifEnded((end) => (endedAfter = end)));
     }
+    const afterMs = bench.traffic.nowMs() - startedMs;
+    if (found) await bench.pause(LINGER_MS).catch(ifEnded((end) => (endedAfter = end)));
     bench.spoil();
-    return { endedBefore, endedAfter, found, afterMs: bench.traffic.nowMs() - startedMs };
+    return { endedBefore, endedAfter, found, afterMs, registrations: [...bench.manager.current] };
   },
 };
 

@@ -7,7 +7,8 @@ const LOOK_EVERY_MS = 200;
 export class RegistryWatch {
   readonly #dir: string;
   readonly #found: (path: string) => Promise<void>;
-  readonly #known = new Map<string, bigint>();
+  /** Path to what tells one file from another: numbers alone are given to new files again. */
+  readonly #known = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> = Promise.resolve();
 
@@ -36,8 +37,10 @@ export class RegistryWatch {
     for (const name of names) {
       const path = join(this.#dir, name);
       const file = await lstat(path, { bigint: true }).catch(() => undefined);
-      if (name.startsWith('.') || file?.isSocket() !== true || this.#known.get(path) === file.ino) continue;
-      this.#known.set(path, file.ino);
+      if (name.startsWith('.') || file?.isSocket() !== true) continue;
+      const identity = `${String(file.ino)} ${String(file.birthtimeNs)}`;
+      if (this.#known.get(path) === identity) continue;
+      this.#known.set(path, identity);
       await this.#found(path).catch(() => this.#known.delete(path)); // looked at again the next time
     }
   }

@@ -1,7 +1,7 @@
 import { lstat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Bench, Observation } from './bench.ts';
-import { NotReady } from './bench-errors.ts';
+import { NotReady, PluginEnded } from './bench-errors.ts';
 import type { PluginEnd } from './running-plugin.ts';
 
 /** What a cluster gives a container between SIGTERM and SIGKILL. (Pod: terminationGracePeriodSeconds) */
@@ -35,7 +35,11 @@ export const terminationWhileWaiting: Observation<Termination> = {
     await bench.ready();
     await bench.manager.close();
     await bench.manager.removeSockets();
-    await bench.pause(2_000);
+    await bench.pause(2_000).catch((error: unknown) => {
+      // Whether it should is another question.
+      if (error instanceof PluginEnded) throw new NotReady('the plugin does not wait for a manager', { cause: error });
+      throw error;
+    });
     return terminate(bench);
   },
 };

@@ -1,4 +1,4 @@
-import { lstat, mkdir, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { link, lstat, mkdir, readdir, rename, rm, unlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { checkResourceName, goQuote } from '@devmgr/core';
 import { bindService, createClient, deviceplugin, listenUnix, pluginregistration, probeUnix } from '@devmgr/wire';
@@ -77,6 +77,10 @@ export class TestManager {
     return this.#incarnation;
   }
 
+  get #socketPath(): string {
+    return join(this.pluginDir, 'kubelet.sock');
+  }
+
   /** Registrations that the present manager took. */
   get current(): readonly Registration[] {
     return this.registrations.filter(({ manager }) => manager === this.#incarnation);
@@ -111,9 +115,13 @@ export class TestManager {
     if (this.#options.registryDir !== undefined) await removeSockets(this.#options.registryDir);
   }
 
-  /** Makes kubelet.sock anew while everything else goes on: streams live, no other file is touched. */
+  /**
+   * Makes kubelet.sock anew while everything else goes on: streams live, no other file is touched. The new manager finds
+   * what is in plugins_registry by itself, as every manager does.
+   */
   async recreateSocket(): Promise<void> {
     await this.#registry?.stop();
+    await rm(this.#socketPath, { force: true });
     await this.#server?.close(0);
     this.#incarnation += 1;
     this.#options.traffic.recorder?.note({ kind: 'manager', event: 'socket-anew' });
@@ -129,10 +137,8 @@ export class TestManager {
     this.#server = undefined;
     if (server === undefined) return;
     this.#options.traffic.recorder?.note({ kind: 'manager', event: 'end', leavesSocket: leaveSocket });
-    const kept = `${server.path}.kept`;
-    if (leaveSocket) await rename(server.path, kept).catch(() => undefined);
+    if (!leaveSocket) await rm(this.#socketPath, { force: true });
     await server.close(0);
-    if (leaveSocket) await rename(kept, server.path).catch(() => undefined);
   }
 
   /** Replaces the plugin directory by an empty one of the same name. The manager must be closed. */
@@ -144,6 +150,11 @@ export class TestManager {
     await rm(aside, { recursive: true, force: true });
   }
 
+  /**
+   * Listens on a hidden name, gives that socket the name kubelet.sock, and takes the hidden one away. To watchers of the
+   * directory that is what a kubelet does: the file is created, not moved there; and as the server does not know its
+   * name, a killed manager leaves it behind untouched. (Plugins take whatever happens to that file for a start.)
+   */
   async #bind(): Promise<void> {
     const channel = this.#options.traffic.channel('register');
     const service = this.#options.traffic.noting(deviceplugin.RegistrationService, channel, 'manager');
@@ -160,10 +171,13 @@ export class TestManager {
       },
     });
     this.#server = await listenUnix({
-      path: join(this.pluginDir, 'kubelet.sock'),
+      path: join(this.pluginDir, `.test-${String(this.#incarnation)}`),
       services: [registration],
       keepSentAuthority: true,
     });
+    await rm(this.#socketPath, { force: true });
+    await link(this.#server.path, this.#socketPath);
+    await unlink(this.#server.path);
   }
 
   async #register(request: deviceplugin.RegisterRequest, context: CallContext): Promise<void> {

@@ -18,17 +18,20 @@ interface Preference {
 
 const MOST_IDS = 64;
 
-/** Every size a kubelet may ask about, on a small scale: one, two, all; with nothing taken already, and with the last one. */
+/**
+ * Every size a kubelet may ask about, on a small scale: one, two, all; with nothing taken already, with the first one,
+ * and with the last, since who ignores it may be lucky with one of them.
+ */
 const preferences: Observation<readonly Preference[]> = {
   what: 'asking for preferred allocations',
   make: async (bench) => {
     const asked: Preference[] = [];
     for (const session of await offering(bench)) {
       const available = session.healthyIds.slice(0, MOST_IDS);
-      const last = available.slice(-1);
+      const taken = available.length === 1 ? [available] : [available.slice(0, 1), available.slice(-1)];
       const sizes = [...new Set([1, Math.min(2, available.length), available.length])];
       for (const size of sizes) {
-        for (const mustInclude of [[], last]) {
+        for (const mustInclude of [[], ...taken]) {
           const question = { resource: session.resource, available, mustInclude, size };
           asked.push({ ...question, ...(await ask(bench, () => session.prefer(available, mustInclude, size))) });
         }

@@ -2,6 +2,7 @@ import type { PluginEnded } from '../bench/bench-errors.ts';
 import { lateManager, refusal } from '../bench/manager-trouble.ts';
 import { secondLife } from '../bench/second-life.ts';
 import { bad, good, moot, type Check } from '../check.ts';
+import { each } from './each.ts';
 
 /** So many calls in some seconds are a loop without a pause. */
 const HOT_ATTEMPTS = 50;
@@ -89,6 +90,27 @@ export const REGISTRATION_TROUBLE_CHECKS: readonly Check[] = [
       if (endedAfter !== undefined) return ended(endedAfter, 'once there was a manager');
       const after = `${(afterMs / 1000).toFixed(1)} s`;
       return found ? good(`registered after ${after}`) : bad(`not usable ${after} after the manager was there`);
+    },
+  },
+  {
+    id: 'registration/late-manager-once',
+    level: 'full',
+    severity: 'error',
+    stage: 'fresh',
+    title: 'A plugin that was started before the manager registers each resource once with it.',
+    why: 'A second Register makes a kubelet of 1.37 drop the living connection from its books and refuse the path until it is restarted. (kubernetes#135437)',
+    remedy:
+      'Make one thing of the attempts of the start and of kubelet.sock being made: whoever comes second finds the server running and does nothing.',
+    async run(bench) {
+      const { found, registrations } = await bench.observe(lateManager);
+      if (!found) return moot('not tested: it did not register');
+      const accepted = registrations.filter(({ refused }) => refused === undefined);
+      return each([...new Set(accepted.map(({ resource }) => resource))], (resource) => {
+        const times = accepted
+          .filter((one) => one.resource === resource)
+          .map(({ atMs }) => `${String(Math.round(atMs - (registrations[0]?.atMs ?? atMs)))} ms`);
+        return times.length === 1 ? undefined : `${resource}: ${times.join(', ')} after the first call`;
+      }).outcome('registered once', 'a resource was registered again although the manager had accepted it');
     },
   },
 ];

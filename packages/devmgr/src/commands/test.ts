@@ -31,7 +31,10 @@ export function testCommand(): Command {
     .addOption(
       new Option('--report <format>', 'how to report').choices(['table', 'json', 'junit', 'github']).default('table'),
     )
-    .option('--output <file>', 'write the report to a file')
+    .option(
+      '--output <file>',
+      'write the report to a file; beside --report github: JUnit when its name ends in .xml, or JSON',
+    )
     .option('--badge <file>', 'write a badge too: SVG, or JSON for shields.io when the name ends in .json')
     .option('--attach <dir>', 'serve this plugin directory and wait for a plugin that runs elsewhere')
     .option('--hardware-change <cmd>', 'makes the hardware change: called with "remove", then with "add"')
@@ -43,8 +46,9 @@ export function testCommand(): Command {
       'after',
       `
 The plugin is started in a private mount namespace (without root in a user namespace too) in which /var/lib/kubelet is a
-directory of the test's; nothing of the machine is changed. The test is its manager: it registers, lists, allocates,
-restarts. Exit codes: 0 the plugin passed, 1 it failed, 2 wrong usage. docs/checks.md has every check.`,
+directory of the test's; nothing of the machine is changed. Where there are no namespaces, in some containers, root can
+give the directory itself away: --root-dir /var/lib/kubelet. The test is the plugin's manager: it registers, lists,
+allocates, restarts. Exit codes: 0 the plugin passed, 1 it failed, 2 wrong usage. docs/checks.md has every check.`,
     )
     .action(async (words: readonly string[], options: TestOptions, command: Command) => {
       const { listChecks } = await import('../test/test-options.ts');

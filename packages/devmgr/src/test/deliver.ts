@@ -2,17 +2,19 @@ import { writeFileSync } from 'node:fs';
 import { badgeJson, badgeSvg, githubSummary, type Report } from '@devmgr/conformance';
 import { DevmgrError } from '@devmgr/core';
 import { print, type CommandContext } from '../context.ts';
-import { render } from './render.ts';
+import { fileFormat, render } from './render.ts';
 import type { TestOptions } from './test-options.ts';
 
 /** Prints or writes a report, its badge and its summary. `target` is what was tested, as words of the command line. */
 export function deliver(report: Report, target: string, options: TestOptions, context: CommandContext): void {
   const repeat = (id: string): string => `devmgr test --only ${id} ${target}`;
-  const { output, badge, strict = false } = options;
-  const style = output === undefined ? context.stdoutStyle : undefined;
-  const text = render(report, options.report, { style, strict, repeat });
-  if (output === undefined) print(text);
-  else write('--output', output, text);
+  const { report: format, output, badge, strict = false } = options;
+  if (output === undefined || format === 'github') {
+    print(render(report, format, { style: context.stdoutStyle, strict, repeat }));
+  }
+  if (output !== undefined) {
+    write('--output', output, render(report, fileFormat(format, output), { style: undefined, strict, repeat }));
+  }
   if (badge !== undefined) write('--badge', badge, badge.endsWith('.json') ? badgeJson(report) : badgeSvg(report));
   const summaryFile = process.env['GITHUB_STEP_SUMMARY'];
   if (options.report === 'github' && summaryFile) {

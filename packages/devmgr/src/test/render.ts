@@ -11,6 +11,12 @@ export interface RenderOptions {
   readonly repeat: (id: string) => string;
 }
 
+/** What goes into a file. GitHub's commands do their work in the log alone; a file beside it is JUnit or JSON, by its name. */
+export function fileFormat(format: ReportFormat, path: string): ReportFormat {
+  if (format !== 'github') return format;
+  return path.endsWith('.xml') ? 'junit' : 'json';
+}
+
 /** A report as text. */
 export function render(report: Report, format: ReportFormat, options: RenderOptions): string {
   switch (format) {

@@ -28,12 +28,15 @@ export async function testPlugin(
 ): Promise<number> {
   const checks = select(CHECKS, options);
   checkUsage(command, options);
+  const { rootDirFlag } = context;
   if (options.attach !== undefined) await assertNoManager(resolve(options.attach));
+  else if (rootDirFlag !== undefined) await assertNoManager(join(rootDirFlag, 'device-plugins'));
   const found = options.attach === undefined ? commandProblem(command[0] ?? '') : undefined;
   if (found !== undefined) return found;
   const recorder = options.record === undefined ? undefined : new Recorder(options.record, command);
   const interruption = new Interruption();
-  const rootDir = options.attach === undefined ? temporaryRoot() : dirname(resolve(options.attach));
+  const isTemporary = options.attach === undefined && rootDirFlag === undefined;
+  const rootDir = options.attach === undefined ? (rootDirFlag ?? temporaryRoot()) : dirname(resolve(options.attach));
   const bench = new Bench({
     rootDir,
     launcher: options.attach === undefined ? commandLauncher(command) : undefined,
@@ -72,7 +75,7 @@ export async function testPlugin(
     await bench.close();
     recorder?.close();
     interruption.stop();
-    if (options.attach === undefined) rmSync(rootDir, { recursive: true, force: true, maxRetries: 3 });
+    if (isTemporary) rmSync(rootDir, { recursive: true, force: true, maxRetries: 3 });
   }
 }
 
@@ -100,7 +103,7 @@ async function assertNoManager(pluginDir: string): Promise<void> {
   const socketPath = join(pluginDir, 'kubelet.sock');
   const probe = await probeUnix(socketPath, 2_000);
   if (probe !== 'grpc' && probe !== 'mute') return;
-  throw new DevmgrError('MANAGER_ALREADY_RUNNING', `--attach: a manager serves ${socketPath}`, {
+  throw new DevmgrError('MANAGER_ALREADY_RUNNING', `a manager serves ${socketPath}`, {
     remedy: 'Stop it first, or start the plugin with a directory of its own.',
   });
 }
