@@ -25,8 +25,12 @@ export const hardwareChange: Observation<HardwareChange> = {
     const sessions = await bench.ready();
     const before = devicesOf(sessions);
     const healthyBefore = countHealthy(before);
+    if (healthyBefore === 0) throw new NotReady('there is no healthy device that could be taken away');
     await bench.hardware.change('remove');
     const removalTold = await bench.until(() => countHealthy(devicesOf(latest(bench))) < healthyBefore);
+    if (!removalTold && latest(bench).some(({ stream }) => !stream.live)) {
+      throw new NotReady('ListAndWatch has ended, so that no list can tell of it');
+    }
     await bench.pause(SETTLE_MS);
     const during = devicesOf(latest(bench));
     await bench.hardware.change('add');

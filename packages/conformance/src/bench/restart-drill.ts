@@ -98,9 +98,11 @@ async function runDrill(
   };
 }
 
-async function allocateKnown(bench: Bench, { single }: Allocations): Promise<readonly Allocation[]> {
+/** Once more a device that could be allocated twice; that one cannot is the business of another check. */
+async function allocateKnown(bench: Bench, { single, again }: Allocations): Promise<readonly Allocation[]> {
   const made: Allocation[] = [];
   for (const session of bench.manager.sessions()) {
+    if (again.some(({ resource, error }) => resource === session.resource && error !== undefined)) continue;
     const accepted = single.filter(({ resource, error }) => resource === session.resource && error === undefined);
     const id = accepted.flatMap(({ containers }) => containers.flat()).find((one) => session.healthyIds.includes(one));
     const allocation = id === undefined ? undefined : await tryAllocate(bench, session, [id]);
