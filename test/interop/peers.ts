@@ -39,7 +39,12 @@ const GO_PEERS = {
 type GoPeerName = keyof typeof GO_PEERS;
 
 export type PeerName = GoPeerName | 'kubelet' | 'python' | 'rust';
-export const PEER_NAMES: readonly PeerName[] = [...(Object.keys(GO_PEERS) as GoPeerName[]), 'kubelet', 'python', 'rust'];
+export const PEER_NAMES: readonly PeerName[] = [
+  ...(Object.keys(GO_PEERS) as GoPeerName[]),
+  'kubelet',
+  'python',
+  'rust',
+];
 
 /** Builds one peer; quick when it is built already. */
 export async function buildPeer(name: PeerName): Promise<Peer> {
