@@ -10,7 +10,9 @@ import { Repeater } from './repeater.ts';
 import { ServedPlugin } from './serve-plugin.ts';
 import { SimulatedLife } from './simulated-life.ts';
 import { Mischief } from './simulated-mischief.ts';
+import { SimulatedCdi } from './simulated-cdi.ts';
 import { simulatedResponse } from './simulated-response.ts';
+import type { Chosen } from './simulated-response.ts';
 import type { Simulation } from './simulation-file.ts';
 import { completed, listedDevices, simulatedResource } from './simulation-schema.ts';
 import type { SimulatedDevice, SimulatedResource, SimulatedResourceInput } from './simulation-schema.ts';
@@ -68,6 +70,7 @@ export class SimulatedPlugin {
   /** Counts deaths and restarts that were asked for, so that a death knows whether it was the last word. */
   #changes = 0;
   readonly #life: SimulatedLife;
+  readonly #cdi: SimulatedCdi | undefined;
   #closed = false;
 
   /** Use `simulatedPlugin` or `simulate`. */
@@ -77,6 +80,7 @@ export class SimulatedPlugin {
     this.#placement = placement;
     this.#log = placement.log ?? silentLog;
     for (const device of listedDevices(spec)) this.#put(device);
+    if (spec.cdiDir !== undefined) this.#cdi = new SimulatedCdi(spec, spec.cdiDir);
     this.#life = new SimulatedLife(() => this.#serve());
     this.registered = this.#life.plugin.registered;
     this.#timeline = new Timeline(spec.timeline ?? [], (step) => {
@@ -257,6 +261,7 @@ export class SimulatedPlugin {
     this.#stop();
     for (const call of Object.values(CALL_OF)) this.#faults.calm(call);
     await this.#life.close();
+    await this.#cdi?.close();
   }
 
   /** No more of what happens by itself. */
@@ -273,12 +278,12 @@ export class SimulatedPlugin {
       resource: this.resource,
       devices: this.devices,
       intercept: (method, _deviceIds, call) => this.#faults.suffer(CALL_OF[method], call),
-      allocate: (ids) =>
-        simulatedResponse(
-          this.#spec,
-          // Managers name the devices of a container in any order.
-          ids.map((id) => ({ id, index: this.#indexes.get(id) ?? -1 })).sort((one, other) => one.index - other.index),
-        ),
+      allocate: async (ids) => {
+        await this.#cdi?.cover(this.devices.map(({ id }) => this.#place(id)));
+        // Managers name the devices of a container in any order.
+        const chosen = ids.map((id) => this.#place(id)).sort((one, other) => one.index - other.index);
+        return simulatedResponse(this.#spec, chosen);
+      },
     };
     if (this.#spec.preferredAllocation === true) {
       behaviour.preferredAllocation = (request) =>
@@ -286,6 +291,10 @@ export class SimulatedPlugin {
     }
     if (this.#spec.preStart === true) behaviour.preStart = () => undefined;
     return new ServedPlugin(behaviour, this.#placement, (handlers) => this.#mischief.spoil(handlers));
+  }
+
+  #place(id: string): Chosen {
+    return { id, index: this.#indexes.get(id) ?? -1 };
   }
 
   #publish(): void {

@@ -2,7 +2,11 @@ import { annotations, cdiDevice, deviceNode, env, mount } from './container-resp
 import type { ResponsePiece } from './container-response.ts';
 import type { SimulatedResource } from './simulation-schema.ts';
 
-interface Chosen {
+/** The part of a simulated resource that containers get. */
+type SimulatedAnswer = Pick<SimulatedResource, 'resource' | 'env' | 'mounts' | 'deviceNodes' | 'annotations' | 'cdi'>;
+
+/** A simulated device by its place. */
+export interface Chosen {
   readonly id: string;
   /** Position of the device in the resource's list; a device added later continues the count. */
   readonly index: number;
@@ -13,7 +17,7 @@ interface Chosen {
  * for the devices of the container; a mount, node, annotation or CDI name that has `{id}` or `{index}` in it is given
  * once for each device.
  */
-export function simulatedResponse(resource: SimulatedResource, devices: readonly Chosen[]): ResponsePiece[] {
+export function simulatedResponse(resource: SimulatedAnswer, devices: readonly Chosen[]): ResponsePiece[] {
   const whole = (text: string): string =>
     text
       .replaceAll('{ids}', devices.map(({ id }) => id).join(','))

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import {
+  absolutePath,
   cdiName,
   deviceNodeField,
   duration,
@@ -50,6 +51,9 @@ const shape = {
   deviceNodes: z.array(deviceNodeField).optional().describe('Nodes; with {id} or {index} in it one for each device.'),
   annotations: z.record(z.string(), textValue).optional(),
   cdi: z.array(cdiName).optional().describe('CDI names, like vendor.com/class={id}.'),
+  cdiDir: absolutePath
+    .optional()
+    .describe('Where to write CDI spec files for these names, like /var/run/cdi. Default: none are written.'),
   preferredAllocation: z.boolean().optional().describe('Offer GetPreferredAllocation: as few NUMA nodes as possible.'),
   preStart: z.boolean().optional().describe('Ask for PreStartContainer.'),
   timeline: z.array(timelineStep).optional().describe('What happens, and when.'),

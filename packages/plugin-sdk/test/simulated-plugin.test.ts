@@ -1,4 +1,5 @@
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat, readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parseSimulation, simulate, simulatedPlugin } from '@devmgr/plugin-sdk';
 import type { SimulatedResourceInput } from '@devmgr/plugin-sdk';
@@ -35,6 +36,31 @@ test('counted devices, spread over NUMA nodes in equal blocks', async () => {
     'gpu-7@1',
   ]);
   expect(session.options).toEqual({ preStartRequired: false, getPreferredAllocationAvailable: false });
+});
+
+test('CDI names have a spec file that follows the devices, and goes with the plugin', async () => {
+  const cdiDir = join(await temporaryDir(), 'cdi');
+  const { plugin, session } = await served({ resource, count: 2, cdi: ['example.com/gpu={id}'], cdiDir });
+  const spec = async (): Promise<unknown> => {
+    const [name = ''] = await readdir(cdiDir);
+    return JSON.parse(await readFile(join(cdiDir, name), 'utf8'));
+  };
+  const device = (name: string): object => ({
+    name,
+    containerEdits: { env: [`CDI_GPU_${name.toUpperCase().replace('-', '_')}=${name}`] },
+  });
+  expect((await session.allocate(['gpu-1'])).cdiDevices).toEqual([{ name: 'example.com/gpu=gpu-1' }]);
+  expect(await spec()).toEqual({
+    cdiVersion: '0.6.0',
+    kind: 'example.com/gpu',
+    devices: [device('gpu-0'), device('gpu-1')],
+  });
+  plugin.add('late');
+  plugin.remove('gpu-0');
+  await session.allocate(['late']);
+  expect(await spec()).toMatchObject({ devices: [device('gpu-1'), device('late')] });
+  await plugin.close();
+  expect(await readdir(cdiDir)).toEqual([]);
 });
 
 test('what a container gets is written with place-holders', async () => {
