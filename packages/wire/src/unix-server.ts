@@ -80,9 +80,15 @@ export async function listenUnix(options: UnixServerOptions): Promise<UnixServer
     return new GrpcUnixServer(path, inode, listener, grpcServer, sockets);
   } catch (cause) {
     grpcServer.forceShutdown();
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`cannot listen on ${path}: ${reason}`, { cause });
+    throw new Error(`cannot listen on ${path}: ${reasonOf(cause)}`, { cause });
   }
+}
+
+/** The system's words without the temporary name: the same failure again is to read the same. */
+function reasonOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  const { path, address = path } = cause as NodeJS.ErrnoException & { address?: string };
+  return address === undefined ? cause.message : cause.message.replace(` ${address}`, '').replace(` '${address}'`, '');
 }
 
 /** Invariant: the inode is compared while the listener is open, since a free inode number may be given to another file. */

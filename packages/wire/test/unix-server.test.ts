@@ -125,7 +125,10 @@ test.each<[what: string, make: (path: string) => void]>([
 
 test('a directory that does not exist is an error that names the path', async () => {
   const path = join(directory.path('none'), 'p.sock');
-  await expect(serve(path)).rejects.toThrow(`cannot listen on ${path}: `);
+  // No temporary name is in it: whoever tries again and again can tell that nothing has changed.
+  await expect(serve(path)).rejects.toThrow(
+    new RegExp(`^cannot listen on ${path}: listen (EACCES: permission denied|ENOENT: no such file or directory)$`),
+  );
 });
 
 test('paths no socket can have are refused in clear words', async () => {
