@@ -149,11 +149,11 @@ func main() {
 			}
 			var err error
 			if server, own, err = serve(); err != nil {
-				log.Fatal(err)
+				log.Print(err) // the directory may be away for a moment
 			}
 			acceptedBy = ""
 		}
-		if manager := identity(managePath); manager != "" && manager != acceptedBy && time.Now().After(notBefore) {
+		if manager := identity(managePath); server != nil && manager != "" && manager != acceptedBy && time.Now().After(notBefore) {
 			if err := register(ctx); err == nil {
 				acceptedBy = manager
 				log.Print("registered")
@@ -166,6 +166,9 @@ func main() {
 		case <-ctx.Done():
 		case <-time.After(lookEvery):
 		}
+	}
+	if server == nil {
+		return
 	}
 	server.Stop()
 	if identity(ownPath) == own {

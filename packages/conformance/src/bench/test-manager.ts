@@ -199,15 +199,18 @@ export class TestManager {
   async #take(registration: Registration): Promise<void> {
     this.registrations.push(registration);
     const { manager } = registration;
+    // What lies there right now; a socket that is slow to speak is given as long as the dial below.
+    const probing = probeUnix(registration.socketPath, DIAL_LIMIT_MS).then((probe) => {
+      registration.probe = probe;
+    });
     try {
-      // What lies there right now; a socket that is slow to speak is given as long as the dial below.
-      const probing = probeUnix(registration.socketPath, DIAL_LIMIT_MS).then((probe) => {
-        registration.probe = probe;
-      });
       if (this.refuse !== undefined) throw new Error(this.refuse);
       const problem = problemOf(registration);
-      registration.malformed = problem !== undefined;
-      if (problem !== undefined) throw new Error(problem);
+      if (problem !== undefined) {
+        await probing; // whoever waits for the plugin stops once it is known to be malformed
+        registration.malformed = true;
+        throw new Error(problem);
+      }
       const session = await dialPlugin({ ...registration, ...this.#options });
       await probing;
       if (manager === this.#incarnation && this.listening) registration.session = session;

@@ -95,7 +95,9 @@ export const REGISTRATION_CHECKS: readonly Check[] = [
       const reachable = registrations.filter(({ way, endpoint }) => way === 'registry' || isFileName(endpoint));
       if (reachable.length === 0) return moot('no endpoint is the name of a socket');
       return each(reachable, ({ resource, endpoint, probe }) =>
-        probe === 'grpc' ? undefined : `${resource}: when Register came, ${endpoint} was ${PROBED[probe ?? 'missing']}`,
+        probe === 'grpc' || probe === undefined
+          ? undefined
+          : `${resource}: when Register came, ${endpoint} was ${PROBED[probe]}`,
       ).outcome('served before Register', 'nobody served the endpoint when Register came');
     },
   },
