@@ -73,6 +73,18 @@ class BoundOnce extends Gadget {
   }
 }
 
+/** Its start and its watch for kubelet.sock both register once the manager is there. */
+class LateTwice extends Gadget {
+  async start() {
+    this.isEarly = (await this.findManager()) === undefined;
+  }
+
+  async register() {
+    const times = this.isEarly && this.registrations === 0 ? 2 : 1;
+    await Promise.all(Array.from({ length: times }, () => super.register()));
+  }
+}
+
 export const REGISTRATION_DEFECTS = {
   'never-registers': {
     fails: ['registration/registers'],
@@ -167,4 +179,5 @@ export const REGISTRATION_DEFECTS = {
     },
   },
   'bound-once': { fails: ['registration/finds-late-manager'], Plugin: BoundOnce },
+  'late-and-twice': { fails: ['registration/late-manager-once'], Plugin: LateTwice },
 };
