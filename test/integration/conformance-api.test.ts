@@ -46,7 +46,7 @@ await client.register(request, { timeoutMs: 5000 }).catch((error) => console.log
 }
 
 test('node:test runs a plugin through the checks', async () => {
-  const { code, output } = await run(['--test', join(EXAMPLES, 'node-test.js')]);
+  const { code, output } = await run(['--test', '--test-reporter=tap', join(EXAMPLES, 'node-test.js')]);
   expect(output).toMatch(/# fail 0/);
   expect(Number(/# pass (\d+)/.exec(output)?.[1])).toBeGreaterThan(40);
   expect(output).toContain('registration/registers: ');
@@ -61,7 +61,9 @@ test('vitest does, too', async () => {
 
 test('what fails says what was seen, why, and what to do', async () => {
   const plugin = `${process.execPath} ${badName()}`;
-  const { code, output } = await run(['--test', join(EXAMPLES, 'node-test.js')], { PLUGIN: plugin });
+  const { code, output } = await run(['--test', '--test-reporter=tap', join(EXAMPLES, 'node-test.js')], {
+    PLUGIN: plugin,
+  });
   expect(code).toBe(1);
   expect(output).toContain('registration/resource-name: ');
   for (const word of ['seen:', 'why:', 'remedy:']) expect(output).toContain(word);
@@ -71,7 +73,9 @@ test('a manager can be put to its checks', async () => {
   const rootDir = makeRootDir();
   const { manager } = await startManager(rootDir);
   try {
-    const { code, output } = await run(['--test', join(EXAMPLES, 'manager.js')], { MANAGER_DIR: rootDir });
+    const { code, output } = await run(['--test', '--test-reporter=tap', join(EXAMPLES, 'manager.js')], {
+      MANAGER_DIR: rootDir,
+    });
     expect(output).toMatch(/# fail 0/);
     expect(output).toContain('manager/rolling-upgrade: ');
     expect(code).toBe(0);
