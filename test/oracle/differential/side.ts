@@ -41,7 +41,8 @@ export async function runScenario(scenario: Scenario, options: SideOptions): Pro
     return await side.run();
   } finally {
     await side.close();
-    await rm(dir, { recursive: true, force: true });
+    // The kubelet writes its checkpoint once more for each stream that ends, and does not wait for that when it is stopped.
+    await rm(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
   }
 }
 
