@@ -5,7 +5,12 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { CommandLine, devmgr, isAlive, removeDirectories, temporaryDirectory, until } from './support/command-line.ts';
 
-afterAll(removeDirectories);
+const engines: TestEngine[] = [];
+
+afterAll(() => {
+  for (const engine of engines) engine.clear();
+  removeDirectories();
+});
 
 const namespaces = process.geteuid?.() === 0 ? ['--mount'] : ['--user', '--map-root-user', '--mount'];
 const possible = spawnSync('unshare', [...namespaces, 'true']).status === 0;
@@ -21,6 +26,7 @@ class TestEngine {
   readonly command = `${process.execPath} ${ENGINE} --state ${this.state}`;
 
   constructor(images: Record<string, readonly string[]>) {
+    engines.push(this);
     for (const name of ['images', 'containers']) mkdirSync(join(this.state, name));
     for (const [name, words] of Object.entries(images)) {
       writeFileSync(join(this.state, 'images', name), JSON.stringify(words));
@@ -29,6 +35,11 @@ class TestEngine {
 
   get containers(): readonly string[] {
     return readdirSync(join(this.state, 'containers'));
+  }
+
+  /** Ends what a test that failed left running. */
+  clear(): void {
+    for (const name of this.containers) spawnSync('/bin/sh', ['-c', `${this.command} rm --force ${name}`]);
   }
 
   calls(command: string): readonly (readonly string[])[] {

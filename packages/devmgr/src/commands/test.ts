@@ -51,8 +51,10 @@ export function testCommand(): Command {
       `
 The plugin is started in a private mount namespace (without root in a user namespace too) in which /var/lib/kubelet is a
 directory of the test's; nothing of the machine is changed. Where there are no namespaces, in some containers, root can
-give the directory itself away: --root-dir /var/lib/kubelet. The test is the plugin's manager: it registers, lists,
-allocates, restarts. Exit codes: 0 the plugin passed, 1 it failed, 2 wrong usage. docs/checks.md has every check.`,
+give the directory itself away: --root-dir /var/lib/kubelet. With --image a container engine starts the plugin instead,
+without network, with that directory mounted; the image has to be there, nothing is downloaded. The test is the plugin's
+manager: it registers, lists, allocates, restarts. Exit codes: 0 the plugin passed, 1 it failed, 2 wrong usage.
+docs/checks.md has every check.`,
     )
     .action(async (words: readonly string[], options: TestOptions, command: Command) => {
       const { listChecks } = await import('../test/test-options.ts');
