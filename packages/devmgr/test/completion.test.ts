@@ -31,6 +31,7 @@ describe.skipIf(!bash)('completion for bash', () => {
   test('offers the flags of the command that is being typed, after other flags and their values too', () => {
     expect(complete('devmgr', 'get', 'pods', '--na')).toEqual(['--namespace']);
     expect(complete('devmgr', '--root-dir', 'get', 'plugin', 'run', '--res')).toEqual(['--restart']);
+    expect(complete('devmgr', 'test', '--image', 'x', '--eng')).toEqual(['--engine', '--engine-option']);
     expect(complete('devmgr', 'start', '--')).toContain('--manifests');
     expect(complete('devmgr', 'start', '--')).not.toContain('--restart');
   });

@@ -1,6 +1,6 @@
 import { readFile, readdir } from 'node:fs/promises';
 
-/** What a process group uses, summed over its living members. */
+/** What some processes use, summed over those that live. */
 export interface ProcessUsage {
   readonly processes: number;
   /** User and system time spent so far, in milliseconds. */
@@ -18,17 +18,28 @@ const PAGE_BYTES = 4096;
 
 /** Looks at all processes of a group; undefined where there is no /proc or nobody of the group is left. */
 export async function usageOfGroup(group: number): Promise<ProcessUsage | undefined> {
-  const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
-  const members = (await Promise.all(pids.map((pid) => readStat(pid)))).filter(
-    (stat) => stat?.group === group && !stat.zombie,
-  );
+  return usageOf((await readStats()).filter((stat) => stat.group === group));
+}
+
+/** As `usageOfGroup`, of a process and all that descend from it: a container, by its first process. */
+export async function usageOfTree(root: number): Promise<ProcessUsage | undefined> {
+  const stats = await readStats();
+  const tree = new Set([String(root)]);
+  for (let before = 0; before < tree.size;) {
+    before = tree.size;
+    for (const { pid, parent } of stats) if (tree.has(parent)) tree.add(pid);
+  }
+  return usageOf(stats.filter(({ pid }) => tree.has(pid)));
+}
+
+async function usageOf(stats: readonly Stat[]): Promise<ProcessUsage | undefined> {
+  const members = stats.filter(({ zombie }) => !zombie);
   if (members.length === 0) return undefined;
   let cpuMs = 0;
   let waitingMs = 0;
   let residentBytes = 0;
   let descriptors: number | undefined = 0;
   for (const member of members) {
-    if (member === undefined) continue;
     cpuMs += member.cpuMs;
     waitingMs += await readWaiting(member.pid);
     residentBytes += member.residentBytes;
@@ -40,10 +51,16 @@ export async function usageOfGroup(group: number): Promise<ProcessUsage | undefi
 
 interface Stat {
   readonly pid: string;
+  readonly parent: string;
   readonly group: number;
   readonly zombie: boolean;
   readonly cpuMs: number;
   readonly residentBytes: number;
+}
+
+async function readStats(): Promise<readonly Stat[]> {
+  const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
+  return (await Promise.all(pids.map((pid) => readStat(pid)))).filter((stat) => stat !== undefined);
 }
 
 /** (Linux: proc(5), /proc/pid/stat; the name in parentheses may contain anything.) */
@@ -54,6 +71,7 @@ async function readStat(pid: string): Promise<Stat | undefined> {
   if (state === undefined || fields.length < 22) return undefined;
   return {
     pid,
+    parent: fields[1] ?? '',
     group: Number(fields[2]),
     zombie: state === 'Z',
     cpuMs: (Number(fields[11]) + Number(fields[12])) * TICK_MS,

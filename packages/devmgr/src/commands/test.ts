@@ -13,6 +13,7 @@ export function testCommand(): Command {
     { command: 'devmgr test --only restart/registers-again -- ./my-plugin', purpose: 'one check alone' },
     { command: 'devmgr test --report junit --output report.xml -- ./my-plugin', purpose: 'for a CI system' },
     { command: 'devmgr test --attach /tmp/lab/device-plugins', purpose: 'a plugin that runs already and looks there' },
+    { command: 'devmgr test --image my-plugin:dev -- --its --flags', purpose: 'an image, with podman or docker' },
     { command: 'devmgr test --record bug.jsonl -- ./my-plugin', purpose: 'all traffic in a file, for "devmgr replay"' },
     { command: 'devmgr test --manager /tmp/lab', purpose: 'the other side: the suite is the plugins of a manager' },
     { command: 'devmgr test --list', purpose: 'the checks there are' },
@@ -37,6 +38,9 @@ export function testCommand(): Command {
     )
     .option('--badge <file>', 'write a badge too: SVG, or JSON for shields.io when the name ends in .json')
     .option('--attach <dir>', 'serve this plugin directory and wait for a plugin that runs elsewhere')
+    .option('--image <ref>', 'the plugin is a container image; what follows -- are its arguments')
+    .option('--engine <cmd>', 'of --image: podman, docker, or another that is called alike; options may follow it')
+    .option('--engine-option <opt>', 'of --image: an option of "run", as "--device /dev/x"; may be repeated', collect)
     .option('--hardware-change <cmd>', 'makes the hardware change: called with "remove", then with "add"')
     .option('--manager <dir>', 'test the manager that serves DIR/device-plugins/kubelet.sock, or DIR/kubelet.sock')
     .option('--record <file>', 'keep all traffic in a file, for "devmgr replay" and bug reports')
@@ -47,8 +51,10 @@ export function testCommand(): Command {
       `
 The plugin is started in a private mount namespace (without root in a user namespace too) in which /var/lib/kubelet is a
 directory of the test's; nothing of the machine is changed. Where there are no namespaces, in some containers, root can
-give the directory itself away: --root-dir /var/lib/kubelet. The test is the plugin's manager: it registers, lists,
-allocates, restarts. Exit codes: 0 the plugin passed, 1 it failed, 2 wrong usage. docs/checks.md has every check.`,
+give the directory itself away: --root-dir /var/lib/kubelet. With --image a container engine starts the plugin instead,
+without network, with that directory mounted; the image has to be there, nothing is downloaded. The test is the plugin's
+manager: it registers, lists, allocates, restarts. Exit codes: 0 the plugin passed, 1 it failed, 2 wrong usage.
+docs/checks.md has every check.`,
     )
     .action(async (words: readonly string[], options: TestOptions, command: Command) => {
       const { listChecks } = await import('../test/test-options.ts');

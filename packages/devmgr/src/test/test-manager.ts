@@ -43,7 +43,12 @@ export async function testManager(dir: string, options: TestOptions, context: Co
 
 /** What makes no sense beside `--manager`. Throws DevmgrError. */
 export function checkManagerUsage(command: readonly string[], options: TestOptions): void {
-  const others = { attach: '--attach', hardwareChange: '--hardware-change', record: '--record' } as const;
+  const others = {
+    attach: '--attach',
+    image: '--image',
+    hardwareChange: '--hardware-change',
+    record: '--record',
+  } as const;
   for (const [name, flag] of Object.entries(others)) {
     if (options[name as keyof typeof others] === undefined) continue;
     throw new DevmgrError('USAGE', `${flag} is about plugins, --manager tests a manager`, {

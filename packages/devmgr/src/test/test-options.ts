@@ -13,6 +13,9 @@ export interface TestOptions {
   readonly output?: string;
   readonly badge?: string;
   readonly attach?: string;
+  readonly image?: string;
+  readonly engine?: string;
+  readonly engineOption?: readonly string[];
   readonly hardwareChange?: string;
   readonly record?: string;
   readonly manager?: string;

@@ -1,24 +1,15 @@
 import { rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import {
-  Bench,
-  CHECKS,
-  Recorder,
-  commandLauncher,
-  hardwareCommand,
-  hasPassed,
-  runChecks,
-  temporaryRoot,
-} from '@devmgr/conformance';
+import { Bench, CHECKS, Recorder, hardwareCommand, hasPassed, runChecks, temporaryRoot } from '@devmgr/conformance';
 import { DevmgrError } from '@devmgr/core';
 import { probeUnix } from '@devmgr/wire';
 import { note, type CommandContext } from '../context.ts';
 import { EXIT_CODES } from '../exit-codes.ts';
 import { Interruption } from '../interrupt.ts';
-import { findCommand } from '../run/find-command.ts';
-import { deliver, shellWord } from './deliver.ts';
+import { deliver } from './deliver.ts';
 import { select, type TestOptions } from './test-options.ts';
 import { TestProgress } from './test-progress.ts';
+import { wayToPlugin } from './way-to-plugin.ts';
 
 /** Tests a plugin and reports; answers the exit code. Whatever it started is gone then. */
 export async function testPlugin(
@@ -31,15 +22,15 @@ export async function testPlugin(
   const { rootDirFlag } = context;
   if (options.attach !== undefined) await assertNoManager(resolve(options.attach));
   else if (rootDirFlag !== undefined) await assertNoManager(join(rootDirFlag, 'device-plugins'));
-  const found = options.attach === undefined ? commandProblem(command[0] ?? '') : undefined;
-  if (found !== undefined) return found;
-  const recorder = options.record === undefined ? undefined : new Recorder(options.record, command);
+  const way = wayToPlugin(command, options);
+  if (typeof way === 'number') return way;
+  const recorder = options.record === undefined ? undefined : new Recorder(options.record, way.launcher?.command ?? []);
   const interruption = new Interruption();
   const isTemporary = options.attach === undefined && rootDirFlag === undefined;
   const rootDir = options.attach === undefined ? (rootDirFlag ?? temporaryRoot()) : dirname(resolve(options.attach));
   const bench = new Bench({
     rootDir,
-    launcher: options.attach === undefined ? commandLauncher(command) : undefined,
+    launcher: way.launcher,
     pluginDir: options.attach === undefined ? undefined : resolve(options.attach),
     timeoutMs: options.timeout,
     hardware:
@@ -62,9 +53,7 @@ export async function testPlugin(
       },
     });
     progress.clear();
-    const target =
-      options.attach === undefined ? `-- ${command.map(shellWord).join(' ')}` : `--attach ${shellWord(options.attach)}`;
-    deliver(report, target, options, context);
+    deliver(report, way.target, options, context);
     return hasPassed(report, options.strict === true) ? EXIT_CODES.done : EXIT_CODES.failed;
   } catch (error) {
     if (interruption.by === undefined) throw error;
@@ -79,10 +68,20 @@ export async function testPlugin(
   }
 }
 
-function checkUsage(command: readonly string[], { attach }: TestOptions): void {
-  if (attach === undefined && command.length === 0) {
+function checkUsage(command: readonly string[], { attach, image, engine, engineOption }: TestOptions): void {
+  if (image === undefined && (engine !== undefined || engineOption !== undefined)) {
+    throw new DevmgrError('USAGE', '--engine and --engine-option are about a container image', {
+      remedy: 'Name the image with --image.',
+    });
+  }
+  if (image !== undefined && attach !== undefined) {
+    throw new DevmgrError('USAGE', '--image starts a plugin, with --attach it runs already', {
+      remedy: 'Leave out one of them.',
+    });
+  }
+  if (attach === undefined && image === undefined && command.length === 0) {
     throw new DevmgrError('USAGE', 'no plugin was named', {
-      remedy: 'Write its command at the end, as in: devmgr test -- ./my-plugin; or use --attach.',
+      remedy: 'Write its command at the end, as in: devmgr test -- ./my-plugin; or use --image or --attach.',
     });
   }
   if (attach === undefined) return;
@@ -106,13 +105,4 @@ async function assertNoManager(pluginDir: string): Promise<void> {
   throw new DevmgrError('MANAGER_ALREADY_RUNNING', `a manager serves ${socketPath}`, {
     remedy: 'Stop it first, or start the plugin with a directory of its own.',
   });
-}
-
-function commandProblem(program: string): number | undefined {
-  const found = findCommand(program, process.env['PATH']);
-  if (found.found) return undefined;
-  const missing = found.problem === 'missing';
-  note(`error: ${program}: ${missing ? 'command not found' : 'cannot be executed'}`);
-  note(missing ? 'Check its name and PATH.' : 'Make it executable (chmod +x), or name its interpreter.');
-  return EXIT_CODES.usage;
 }
