@@ -31,7 +31,12 @@ export class DaemonBench {
 
   static async start(flags: Readonly<Record<string, unknown>> = {}): Promise<DaemonBench> {
     const bench = new DaemonBench(flags);
-    await bench.start();
+    try {
+      await bench.start();
+    } catch (error) {
+      await bench.close();
+      throw error;
+    }
     return bench;
   }
 
