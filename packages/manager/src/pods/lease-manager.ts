@@ -11,7 +11,7 @@ import type { ProcessIdentity } from '../process-identity.ts';
 import { isAborted, WakeUp } from '../wake-up.ts';
 import { Lease } from './lease.ts';
 import { newPod, randomSuffix } from './new-pod.ts';
-import { LEASE_ANNOTATION, podReference, uidOf, type PodServices } from './pod-services.ts';
+import { addPod, LEASE_ANNOTATION, podReference, uidOf, type PodServices } from './pod-services.ts';
 
 /** How long a granted lease waits for its process to be named. */
 const ATTACH_WITHIN_MS = 60_000;
@@ -132,22 +132,14 @@ export class LeaseManager {
   }
 
   async #create(request: LeaseRequest): Promise<Lease> {
-    const { pods, store, clock } = this.#services;
+    const { clock } = this.#services;
     const pod = newPod(manifestOf(request), {
       namespace: request.namespace ?? 'default',
       nodeName: this.#nodeName,
       now: clock.now(),
       allowLease: true,
     });
-    if (!pods.reserve(pod)) throw new DevmgrError('ALREADY_EXISTS', `pods "${pod.metadata.name}" already exists`);
-    try {
-      // Before anything is held, so that the next manager knows whose it is.
-      await store.append({ type: 'pod', pod });
-    } catch (error) {
-      pods.cancel(pod);
-      throw error;
-    }
-    return this.#keep(new Lease(this.#services, pods.put(pod)));
+    return this.#keep(new Lease(this.#services, await addPod(this.#services, pod)));
   }
 
   #keep(lease: Lease): Lease {

@@ -18,7 +18,7 @@ import type {
 import { LeaseManager } from './lease-manager.ts';
 import { newPod } from './new-pod.ts';
 import { readPodLogs } from './pod-logs.ts';
-import { isLease, isTerminal, timestamp, uidOf, type PodServices } from './pod-services.ts';
+import { addPod, isLease, isTerminal, timestamp, uidOf, type PodServices } from './pod-services.ts';
 import { PodStore } from './pod-store.ts';
 import { PodWorker } from './pod-worker.ts';
 
@@ -198,15 +198,7 @@ export class PodManager implements PodService, LeaseService {
   }
 
   async #create(pod: Pod): Promise<Pod> {
-    const { pods, store } = this.#services;
-    if (!pods.reserve(pod)) throw new DevmgrError('ALREADY_EXISTS', `pods "${pod.metadata.name}" already exists`);
-    try {
-      await store.append({ type: 'pod', pod });
-    } catch (error) {
-      pods.cancel(pod);
-      throw error;
-    }
-    const created = pods.put(pod);
+    const created = await addPod(this.#services, pod);
     const worker = this.#keep(created);
     if (!this.#stopped) worker.launch();
     return created;

@@ -1,5 +1,5 @@
 /** What every part of pod keeping needs, and small helpers over pods. */
-import type { ContainerStatus, ObjectReference, Pod, ResourceStatus } from '@devmgr/core';
+import { DevmgrError, type ContainerStatus, type ObjectReference, type Pod, type ResourceStatus } from '@devmgr/core';
 import type { ContainerRuntime } from '../container-runtime.ts';
 import type { Clock, DeviceAdmission, EventSink, Logger, StateRecord, StateWriter } from '../ports.ts';
 import { sleep } from '../wake-up.ts';
@@ -54,6 +54,21 @@ export function podReference(pod: Pod, container?: { name: string; isInit: boole
 /** RFC 3339 in whole seconds, as Kubernetes prints times. */
 export function timestamp(ms: number): string {
   return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
+}
+
+/**
+ * Adds a new pod, on disk before anybody sees it or anything is held for it. Rejects with ALREADY_EXISTS or
+ * STATE_WRITE_FAILED; nothing is left of it then.
+ */
+export async function addPod({ pods, store }: Pick<PodServices, 'pods' | 'store'>, pod: Pod): Promise<Pod> {
+  if (!pods.reserve(pod)) throw new DevmgrError('ALREADY_EXISTS', `pods "${pod.metadata.name}" already exists`);
+  try {
+    await store.append({ type: 'pod', pod });
+  } catch (error) {
+    pods.cancel(pod);
+    throw error;
+  }
+  return pods.put(pod);
 }
 
 /** Writes a record; a failure becomes an event of the pod and a log line, and false. */

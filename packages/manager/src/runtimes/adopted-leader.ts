@@ -1,10 +1,10 @@
-import { watch, type FSWatcher } from 'node:fs';
 import type { ContainerKey } from '../container-runtime.ts';
 import type { Clock } from '../ports.ts';
 import { isAlive, type ProcessIdentity } from '../process-identity.ts';
 import { WakeUp } from '../wake-up.ts';
 import { attemptPath, readAttemptOutcome } from './attempt-files.ts';
 import type { LeaderEnd } from './process-container.ts';
+import { watchPath } from './path-watch.ts';
 
 const LONGEST_POLL_MS = 1000;
 const SHORTEST_POLL_MS = 10;
@@ -58,16 +58,5 @@ export class AdoptedLeader {
     }
     const outcome = await readAttemptOutcome(stateDir, key);
     return outcome.state === 'ended' ? outcome : { exitCode: undefined, finishedAt: clock.now() };
-  }
-}
-
-/** A hint only: where the system cannot watch, polling does. */
-function watchPath(path: string, changed: () => void): FSWatcher | undefined {
-  try {
-    const watcher = watch(path, { persistent: false }, changed);
-    watcher.on('error', () => undefined);
-    return watcher;
-  } catch {
-    return undefined;
   }
 }

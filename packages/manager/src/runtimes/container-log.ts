@@ -1,9 +1,9 @@
-import { watch, type FSWatcher } from 'node:fs';
 import { copyFile, open, rename, rm, stat, truncate, type FileHandle } from 'node:fs/promises';
 import type { Clock } from '../ports.ts';
 import { WakeUp } from '../wake-up.ts';
 import type { ReadLogOptions } from '../container-runtime.ts';
 import { findTail } from './log-tail.ts';
+import { watchPath } from './path-watch.ts';
 
 export interface LogLimits {
   /** A file that grew larger is rotated. */
@@ -66,7 +66,7 @@ export class ContainerLog {
     // Kept open: what the container wrote last can be read even when the pod is being removed.
     const current = await open(this.path, 'r').catch(() => undefined);
     const watcher = options.follow
-      ? watchFile(this.path, () => {
+      ? watchPath(this.path, () => {
           wakeUp.wake();
         })
       : undefined;
@@ -172,17 +172,6 @@ async function copyRest(from: string, to: string): Promise<void> {
     }
   } finally {
     await target.close();
-  }
-}
-
-/** Only a hint: where the system cannot watch, the follower polls. */
-function watchFile(path: string, changed: () => void): FSWatcher | undefined {
-  try {
-    const watcher = watch(path, { persistent: false }, changed);
-    watcher.on('error', () => undefined);
-    return watcher;
-  } catch {
-    return undefined;
   }
 }
 
